@@ -1,6 +1,8 @@
 """Shared test settings."""
 
+import pytest
 from hypothesis import Phase, settings
+from jaxtyping import config
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 # For wrong versions of the code: to find one failing example is enough, do not shrink it.
@@ -8,3 +10,11 @@ settings.register_profile(
     "mutants", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate)
 )
 settings.load_profile("ci")
+
+
+@pytest.fixture
+def untyped():
+    """Switch the run-time type checks off: a user has none, and our own refusal must speak."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)

@@ -1,0 +1,27 @@
+"""Grad-CAM, the symmetries that do and do not change it, and a way to choose its zero."""
+
+from zerocam.cam import (
+    activations,
+    channel_weights,
+    channels_first,
+    explain_blank,
+    grad_cam,
+    grad_cam_all,
+    signed_map,
+    tap,
+    tokens_to_map,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "activations",
+    "channel_weights",
+    "channels_first",
+    "explain_blank",
+    "grad_cam",
+    "grad_cam_all",
+    "signed_map",
+    "tap",
+    "tokens_to_map",
+]

@@ -1,0 +1,414 @@
+"""Grad-CAM: one function per equation of Selvaraju et al., ICCV 2017 (arXiv:1610.02391).
+
+    x      images                                        (N, ch, H, W)
+    A      activations of the target layer               (N, K, h, w)   [a]
+    y      class scores, before the softmax              (N, C)         [score]
+    s      what is explained, usually y[:, c]            (N,)           [score]
+    G      ds/dA                                         (N, K, h, w)   [score/a]
+    alpha  channel weights, eq. (1)                      (N, K)         [score/a]
+    M      signed map, eq. (2) inside the ReLU           (N, h, w)      [score]
+    L      Grad-CAM map, relu(M)                         (N, h, w)      [score]
+    r      reference: the activation that counts as 0    like A         [a]
+
+The unit [a] cancels in M: rescaling a channel cannot matter.  [a] has no natural zero: shifting
+a channel can.  Only the layers after A need a gradient, so only those get one: the network up to
+A runs without autograd.
+"""
+
+import difflib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from zerocam.targets import Classes, Target, logit
+
+Features = Float[Tensor, "N K h w"]
+Weights = Float[Tensor, "N K"]
+Map = Float[Tensor, "N h w"]
+Layer = str | nn.Module
+Reshape = Callable[[Tensor], Tensor]
+
+CHUNK_BYTES = 2**27  # of gradients held at once by grad_cam_all
+
+
+class Tap(NamedTuple):
+    """What one forward and half a backward pass leave behind; nothing carries a graph."""
+
+    A: Features
+    G: Features
+    y: Float[Tensor, "N C"]
+    s: Float[Tensor, " N"]
+
+
+def channel_weights(G: Features) -> Weights:
+    """alpha_k = 1/Z sum_ij G_kij, Z = h w: the mean gradient of each channel (eq. 1)."""
+    return G.mean((-2, -1))
+
+
+def signed_map(alpha: Weights, A: Features) -> Map:
+    """M_ij = sum_k alpha_k A_kij: evidence for s, position by position (eq. 2 before its ReLU)."""
+    return torch.einsum("nk,nkij->nij", alpha, A)
+
+
+def grad_cam(
+    model: nn.Module,
+    x: Tensor,
+    target: Target | Classes = None,
+    *,
+    layer: Layer,
+    relu: bool = True,
+    reference: Callable[[Tensor], Tensor] | Tensor | None = None,
+    reshape: Reshape | None = None,
+    call: int | None = None,
+) -> Map:
+    """L = relu( sum_k alpha_k (A_k - r_k) ),  alpha_k = 1/Z sum_ij ds/dA_kij.
+
+    Where the evidence for s is, counted from the reference r.
+
+    x: (N, ch, H, W).  target: None (each image's predicted class), a class, a LongTensor (N,), or
+    a callable (N, C) -> (N,), see `zerocam.targets`.  layer: dotted name or the module itself.
+    relu=False gives the signed map.  reference: None (zero), a tensor, or a callable A -> r, see
+    `zerocam.references`.  reshape: turns a layer's tokens into (N, K, h, w), see `tokens_to_map`.
+    call: which run to take when the layer runs several times in one forward, counted from 0.
+
+    Returns (N, h, w) in [score], at the layer's resolution, not normalised, on x's device and
+    dtype.  With relu, values are >= 0, and a map of zeros is a valid answer: `explain_blank` says
+    why.  For a head that averages A over positions and is then linear, the signed map sums to
+    s(A) - s(r).
+
+    Invariant under invertible mixing of the channels (tests/test_symmetries.py); a shift
+    A -> A + t adds alpha . t everywhere unless r moves along.
+
+    The model comes back as it was: mode, hooks, buffers, gradients, and the random state too,
+    also when its forward raises.  The model runs in the mode it is in: call model.eval() first.
+
+    Raises ValueError for an unknown layer, one that is not reached, runs twice or has no spatial
+    size; for a target out of range or independent of the layer; for x of the wrong rank or an
+    empty batch; for NaN or inf in activations or gradients.
+
+    Source: Selvaraju et al., ICCV 2017, eq. (1) and (2); the reference is this package's.
+    """
+    A, G, *_ = tap(model, x, target, layer=layer, reshape=reshape, call=call)
+    M = signed_map(channel_weights(G), _referenced(A, reference)).to(x.dtype)
+    return M.relu() if relu else M
+
+
+def grad_cam_all(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    layer: Layer,
+    relu: bool = True,
+    reference: Callable[[Tensor], Tensor] | Tensor | None = None,
+    reshape: Reshape | None = None,
+    call: int | None = None,
+) -> Float[Tensor, "N C h w"]:
+    """L_c = relu( sum_k alpha^c_k (A_k - r_k) ) for every class c from one forward pass.
+
+    The gradients of all scores go through the head in chunks of about 128 MiB.  Arguments,
+    refusals and side effects as in `grad_cam`; returns (N, C, h, w).
+    """
+    with _run(model, x, layer, reshape, call) as (leaf, y):
+        A = _features(leaf.detach(), reshape, layer)
+        n, classes = y.shape
+        chunk = max(1, CHUNK_BYTES // (leaf.numel() * leaf.element_size()))
+        alpha = []
+        for part in torch.eye(classes, dtype=y.dtype, device=y.device).split(chunk):
+            seeds = part[:, None].expand(-1, n, -1)  # (classes in this chunk, N, C)
+            (G,) = torch.autograd.grad(
+                y, leaf, seeds, is_grads_batched=True, retain_graph=True, allow_unused=True
+            )
+            _refuse_independent(G, layer)
+            G = _features(G.flatten(0, 1), reshape, layer)
+            _refuse_non_finite(G, "gradients")
+            alpha.append(channel_weights(_at_least_float32(G)).unflatten(0, (-1, n)))
+    deviation = _referenced(_at_least_float32(A), reference)
+    M = torch.einsum("cnk,nkij->ncij", torch.cat(alpha), deviation).to(x.dtype)
+    return M.relu() if relu else M
+
+
+def explain_blank(
+    model: nn.Module,
+    x: Tensor,
+    target: Target | Classes = None,
+    *,
+    layer: Layer,
+    reshape: Reshape | None = None,
+    call: int | None = None,
+    tiny: float = 1e-6,
+) -> list[str]:
+    """Why a Grad-CAM map is drawn blank, per image; usual tools return the same zeros for all.
+
+    "zero gradient"  alpha = 0: the target is saturated, or does not listen to this layer
+    "all negative"   max M <= 0: every position speaks against s, counted from A = 0
+    "constant"       M does not vary over positions: min-max scaling would divide by zero
+    "tiny"           0 < max M < `tiny` [score]: the epsilon of usual normalisations swallows it
+    "not blank"      none of these
+    """
+    A, G, *_ = tap(model, x, target, layer=layer, reshape=reshape, call=call)
+    alpha = channel_weights(G)
+    reasons = []
+    for weights, M in zip(alpha, signed_map(alpha, A), strict=True):
+        low, high = M.min().item(), M.max().item()
+        if not weights.any():
+            reasons.append("zero gradient")
+        elif high <= 0 and low < 0:
+            reasons.append("all negative")
+        elif high - low <= 1e-6 * abs(high):
+            reasons.append("constant")
+        else:
+            reasons.append("tiny" if high < tiny else "not blank")
+    return reasons
+
+
+def tap(
+    model: nn.Module,
+    x: Tensor,
+    target: Target | Classes = None,
+    *,
+    layer: Layer,
+    reshape: Reshape | None = None,
+    call: int | None = None,
+) -> Tap:
+    """A = the layer's output and G = ds/dA, from one forward pass and the head's own backward.
+
+    The raw material of every method in `zerocam.methods`.  Arguments, refusals and side effects
+    as in `grad_cam`.  A is what the named layer put out, even if a later operation works on it in
+    place.  Half-precision activations come back as float32.
+    """
+    with _run(model, x, layer, reshape, call) as (leaf, y):
+        s = _score(y, target)
+        _refuse_independent(s if s.requires_grad else None, layer)
+        (G,) = torch.autograd.grad(s.sum(), leaf, allow_unused=True)
+    _refuse_independent(G, layer)
+    A, G = (_features(t.detach(), reshape, layer) for t in (leaf, G))
+    _refuse_non_finite(G, "gradients")
+    return Tap(_at_least_float32(A), _at_least_float32(G), y.detach(), s.detach())
+
+
+def activations(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    layer: Layer,
+    reshape: Reshape | None = None,
+    call: int | None = None,
+) -> Features:
+    """A = the layer's output for x, without a gradient.  Refusals and side effects as in `tap`."""
+    with _run(model, x, layer, reshape, call, need_scores=False) as (leaf, _):
+        return _at_least_float32(_features(leaf.detach(), reshape, layer))
+
+
+def find_layer(model: nn.Module, layer: Layer) -> tuple[str, nn.Module]:
+    """The (dotted name, module) of a layer; ValueError with the nearest names if there is none."""
+    modules = dict(model.named_modules())
+    if isinstance(layer, nn.Module):
+        for name, module in modules.items():
+            if module is layer:
+                return name, module
+        raise ValueError(
+            f"layer: got a {type(layer).__name__} that is not part of this "
+            f"{type(model).__name__}, wanted one of its modules; take it from this very model"
+        )
+    if not isinstance(layer, str):
+        raise ValueError(f"layer: got {layer!r}, wanted a dotted name or a module of the model")
+    if layer in modules:
+        return layer, modules[layer]
+    near = difflib.get_close_matches(layer, modules, n=3, cutoff=0.4) or list(modules)[1:4]
+    raise ValueError(
+        f"layer: got {layer!r}, wanted a module name of this {type(model).__name__}; "
+        f"nearest: {', '.join(near)}"
+    )
+
+
+def tokens_to_map(h: int, w: int, *, skip: int = 0) -> Reshape:
+    """(N, T, D) tokens -> (N, D, h, w), row by row, leaving out the first `skip` (class) tokens.
+
+    torchvision's vit_b_16 at 224 px: `layer="encoder.layers.encoder_layer_11.ln_1"`,
+    `reshape=tokens_to_map(14, 14, skip=1)`.
+    """
+
+    def reshape(tokens: Tensor) -> Tensor:
+        if tokens.ndim != 3 or tokens.shape[1] != skip + h * w:
+            raise ValueError(
+                f"reshape: got tokens of shape {tuple(tokens.shape)}, wanted "
+                f"(N, {skip} + {h} x {w}, D); set h, w and skip to the layer's grid"
+            )
+        return tokens[:, skip:].transpose(1, 2).unflatten(2, (h, w))
+
+    return reshape
+
+
+def channels_first(A: Tensor) -> Tensor:
+    """(N, h, w, K) -> (N, K, h, w): the `reshape` for torchvision's Swin, `layer="features"`."""
+    return A.permute(0, 3, 1, 2)
+
+
+# ---- the run: everything that can go wrong between a model and its A ----------------------------
+
+
+@contextmanager
+def _run(
+    model: nn.Module,
+    x: Tensor,
+    layer: Layer,
+    reshape: Reshape | None,
+    call: int | None,
+    need_scores: bool = True,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (leaf, y): the layer's output as an autograd leaf, and the scores computed from it."""
+    name, module = find_layer(model, layer)
+    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
+        got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"x: got {got}, wanted a float tensor (N, ch, H, W); add a batch axis?")
+    if len(x) == 0:
+        raise ValueError(f"x: got an empty batch {tuple(x.shape)}, wanted at least one image")
+    owner, runs, leaves = threading.get_ident(), 0, []
+
+    def cut(_module: nn.Module, _args: Any, out: Any) -> Tensor | None:
+        nonlocal runs
+        if threading.get_ident() != owner:  # another thread is using the same model
+            return None
+        runs += 1
+        if leaves or runs - 1 != (call or 0):
+            return None
+        if not isinstance(out, Tensor):
+            raise ValueError(
+                f"layer {name!r}: got a {type(out).__name__} as its output, wanted a tensor; "
+                "name a module inside it"
+            )
+        leaf = out.detach().clone().requires_grad_()  # a copy: later in-place work must not reach A
+        leaves.append(leaf)
+        torch.set_grad_enabled(True)  # from here on; the surrounding no_grad ends it
+        return leaf.clone()  # not the leaf itself: autograd refuses in-place work on leaves
+
+    with torch.inference_mode(False), torch.no_grad(), _left_as_it_was(model, x):
+        handle = module.register_forward_hook(cut)
+        try:
+            y = model(x)
+        finally:
+            handle.remove()
+        if runs == 0:
+            raise ValueError(f"layer {name!r}: not reached in this forward; name one that runs")
+        if call is None and runs > 1:
+            raise ValueError(
+                f"layer {name!r}: got {runs} runs in one forward, wanted 1; "
+                f"choose one with call=0 to call={runs - 1}"
+            )
+        if not leaves:
+            raise ValueError(f"call: got {call}, wanted 0 to {runs - 1}: {name!r} ran {runs} times")
+        _refuse_non_finite(_features(leaves[0].detach(), reshape, name), "activations")
+        if need_scores:
+            _refuse_bad_scores(y, len(x), name)
+        with torch.enable_grad():
+            yield leaves[0], y
+
+
+@contextmanager
+def _left_as_it_was(model: nn.Module, x: Tensor) -> Iterator[None]:
+    """Put the random state, and the buffers of modules in training mode, back at the end."""
+    buffers = [b for m in model.modules() if m.training for b in m.buffers(recurse=False)]
+    before = [b.clone() for b in buffers]
+    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, value in zip(buffers, before, strict=True):
+                    buffer.copy_(value)
+
+
+def _features(out: Tensor, reshape: Reshape | None, layer: Layer) -> Tensor:
+    """`out` as (N, K, h, w); ValueError when it has no spatial size."""
+    A = out if reshape is None else reshape(out)
+    shape = tuple(A.shape)
+    where = f"layer {_say(layer)}: got output of shape {shape}"
+    if A.ndim == 3:
+        raise ValueError(
+            f"{where}, wanted (N, K, h, w); for tokens (N, T, D) "
+            "pass reshape=zerocam.tokens_to_map(h, w, skip=...)"
+        )
+    if A.ndim != 4:
+        raise ValueError(f"{where}, wanted (N, K, h, w); choose a layer before the pooling")
+    if A.shape[2] * A.shape[3] <= 1:
+        raise ValueError(
+            f"{where}, wanted a spatial size above 1 x 1, or the map has one pixel; "
+            "choose a layer before the pooling, or a larger image"
+        )
+    _, k, h, w = shape
+    if reshape is None and w >= 32 and (k == h < w or w > 8 * max(k, h)):
+        raise ValueError(
+            f"{where}, which looks like channels last (N, h, w, K), wanted (N, K, h, w); pass "
+            "reshape=zerocam.channels_first, or reshape=lambda A: A if it is (N, K, h, w)"
+        )
+    return A
+
+
+def _score(y: Tensor, target: Target | Classes) -> Tensor:
+    """s (N,) from the scores."""
+    s = target(y) if callable(target) else logit(target)(y)
+    if not isinstance(s, Tensor) or s.shape != y.shape[:1]:
+        got = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
+        raise ValueError(
+            f"target: got {got} from the callable, wanted one score per image, "
+            f"shape ({len(y)},); reduce over classes, not over images"
+        )
+    return s
+
+
+def _refuse_bad_scores(y: Any, n: int, name: str) -> None:
+    if not isinstance(y, Tensor) or y.ndim != 2 or len(y) != n:
+        got = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(
+            f"model: got {got} as its output, wanted a tensor (N, C) with N = {n}; "
+            "wrap the model so that it returns the scores alone, one column if there is one score"
+        )
+    _refuse_independent(y if y.requires_grad else None, name)
+
+
+def _refuse_independent(connected: Tensor | None, layer: Layer) -> None:
+    if connected is None:
+        raise ValueError(
+            f"target: its value does not depend on layer {_say(layer)}; choose a layer the scores "
+            "are computed from (outside any no_grad block), or a target that uses them"
+        )
+
+
+def _refuse_non_finite(t: Tensor, what: str) -> None:
+    if not bool(torch.isfinite(t).all()):
+        bad = (~torch.isfinite(t)).flatten(1).any(1).nonzero()[:, 0].tolist()
+        raise ValueError(
+            f"{what}: got NaN or inf for image {bad[:5]}, wanted finite numbers; check the input "
+            "and the weights, or run in float32"
+        )
+
+
+def _referenced(A: Tensor, reference: Callable[[Tensor], Tensor] | Tensor | None) -> Tensor:
+    """A - r."""
+    if reference is None:
+        return A
+    r = reference(A) if callable(reference) else reference
+    try:
+        fits = isinstance(r, Tensor) and torch.broadcast_shapes(r.shape, A.shape) == A.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        got = f"shape {tuple(r.shape)}" if isinstance(r, Tensor) else type(r).__name__
+        raise ValueError(
+            f"reference: got {got}, wanted a tensor broadcastable to A, {tuple(A.shape)}; "
+            "keep the reduced axes, as in A.mean((2, 3), keepdim=True)"
+        )
+    return A - r.to(A)
+
+
+def _at_least_float32(t: Tensor) -> Tensor:
+    return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
+
+
+def _say(layer: Layer) -> str:
+    return repr(layer) if isinstance(layer, str) else f"<{type(layer).__name__}>"

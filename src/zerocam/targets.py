@@ -1,0 +1,83 @@
+"""What is explained: a target turns the scores of a batch into one number per image.
+
+    y   scores, before any softmax      (N, C)   [score]
+    s   what the map explains           (N,)     [score], or a probability, or its logarithm
+
+`c` is a class index, a LongTensor (N,) with one class per image, or None for each image's
+predicted class.  The functions return callables, so a target can be written down before the
+network has run: ``grad_cam(model, x, centred(281), layer="features")``.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Scores = Float[Tensor, "N C"]
+Target = Callable[[Scores], Float[Tensor, " N"]]
+Classes = int | Tensor | None
+
+
+def _class_index(y: Scores, c: Classes) -> Tensor:
+    """The class of each image as a LongTensor (N,); ValueError when it does not fit y."""
+    n, classes = y.shape
+    if c is None:
+        return y.argmax(1)
+    index = torch.as_tensor(c, device=y.device)
+    if index.dtype == torch.bool or index.is_floating_point() or index.is_complex():
+        raise ValueError(f"target: got {c!r}, wanted a class index; pass an int or a LongTensor")
+    if index.ndim > 1 or (index.ndim == 1 and len(index) != n):
+        raise ValueError(
+            f"target: got classes of shape {tuple(index.shape)} for {n} images, "
+            f"wanted one int or shape ({n},); give every image its class"
+        )
+    if bool((index < 0).any()) or bool((index >= classes).any()):
+        got = index.tolist()
+        raise ValueError(
+            f"target: got class {got}, wanted 0 to {classes - 1} for {classes} scores; "
+            "count classes from zero"
+        )
+    return index.expand(n)
+
+
+def _pick(y: Scores, c: Classes) -> Float[Tensor, " N"]:
+    return y.gather(1, _class_index(y, c)[:, None])[:, 0]
+
+
+def logit(c: Classes = None) -> Target:
+    """s = y_c, the score before the softmax: what the Grad-CAM paper explains.
+
+    Range: all reals.  Not invariant under a softmax shift, y -> y + f(x) 1.
+    """
+    return lambda y: _pick(y, c)
+
+
+def centred(c: Classes = None) -> Target:
+    """s = y_c - mean_d y_d: how far c stands above the average class.
+
+    Range: all reals; over all classes the values sum to zero.  Invariant under a softmax shift,
+    and it does not saturate.
+    """
+    return lambda y: _pick(y, c) - y.mean(1)
+
+
+def contrast(c: Classes, d: Classes) -> Target:
+    """s = y_c - y_d: why c rather than d.  Invariant under a softmax shift."""
+    return lambda y: _pick(y, c) - _pick(y, d)
+
+
+def log_probability(c: Classes = None) -> Target:
+    """s = log softmax(y)_c, at most 0.  Invariant under a softmax shift; flat near p_c = 1."""
+    return lambda y: _pick(y.log_softmax(1), c)
+
+
+def probability(c: Classes = None) -> Target:
+    """s = softmax(y)_c, in [0, 1].  Invariant under a softmax shift; flat near 0 and 1."""
+    return lambda y: _pick(y.softmax(1), c)
+
+
+def negative(target: Target | Classes = None) -> Target:
+    """s = -t: what speaks against.  The counterfactual map of the Grad-CAM paper's section 3.3."""
+    t = target if callable(target) else logit(target)
+    return lambda y: -t(y)

@@ -1,0 +1,500 @@
+"""Grad-CAM: by hand, laws, counter-laws with their amount, second routes, refusals.
+
+Arithmetic is exact where exactness is claimed: see nets.py.
+"""
+
+import copy
+import threading
+
+import captum.attr
+import pytest
+import torch
+import torchvision
+from nets import C, K, Net, Z, h, heads, images, integers, w
+from torch import nn
+
+import zerocam
+from zerocam import cam, targets
+
+HEADS = list(heads())
+
+
+def signed(model, x, target=None, **kw):
+    return zerocam.grad_cam(model, x, target, layer="features", relu=False, **kw)
+
+
+# ---- by hand ------------------------------------------------------------------------------------
+
+
+def test_two_channels_worked_by_hand():
+    A = torch.tensor([[[[1.0, 2.0], [0.0, 4.0]], [[3.0, -1.0], [2.0, 0.0]]]])
+    G = torch.tensor([[[[4.0, 0.0], [2.0, 2.0]], [[-1.0, -3.0], [0.0, -4.0]]]])
+    alpha = cam.channel_weights(G)
+    assert alpha.tolist() == [[2.0, -2.0]]
+    assert cam.signed_map(alpha, A).tolist() == [[[-4.0, 6.0], [-4.0, 8.0]]]
+
+
+def test_a_network_worked_by_hand():
+    """One channel; y_0 = 8 mean(A) + 5: alpha = 8/Z, and the map is A with that weight."""
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
+    with torch.no_grad():
+        head[2].weight.copy_(torch.tensor([[8.0], [-8.0]]))
+        head[2].bias.copy_(torch.tensor([5.0, 0.0]))
+    model = nn.Sequential(nn.Identity(), head)
+    x = torch.tensor([[[[1.0, 2.0], [-3.0, 4.0]]]])
+    assert zerocam.grad_cam(model, x, 0, layer="0", relu=False).tolist() == [[[2, 4], [-6, 8]]]
+    assert zerocam.grad_cam(model, x, 0, layer="0").tolist() == [[[2, 4], [0, 8]]]
+    assert zerocam.grad_cam(model, x, 1, layer="0").tolist() == [[[0, 0], [6, 0]]]
+
+
+# ---- laws ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("A1")
+@pytest.mark.parametrize("c", range(C))
+def test_the_map_sums_to_the_score_minus_the_bias(c):
+    model, x = Net(heads()["gap"]), images()
+    score = model(x)[:, c].detach()
+    assert torch.equal(signed(model, x, c).sum((1, 2)), score - model.head[2].bias[c])
+
+
+@pytest.mark.claim("A1")
+def test_a_head_that_is_not_linear_breaks_completeness_by_a_known_amount():
+    """y_c = sum_m V_cm (u_m)^2 + b with u = W p + a: the map sums to 2 V (u * Wp), not y - b."""
+    model, x = Net(heads()["mlp"]), images()
+    _, _, first, _, last = model.head
+    p = model.features(x).mean((2, 3)).detach()
+    u, Wp = first(p).detach(), (p @ first.weight.T).detach()
+    total = signed(model, x, 1).sum((1, 2))
+    assert torch.equal(total, (2 * u * Wp) @ last.weight[1].detach())
+    assert not torch.equal(total, model(x)[:, 1].detach() - last.bias[1].detach())
+
+
+@pytest.mark.claim("A2")
+def test_doubling_a_channel_halves_its_weight_and_the_map_stays():
+    model, x = Net(heads()["gap"]), images()
+    twice = copy.deepcopy(model)
+    with torch.no_grad():
+        twice.features.weight[1] *= 2
+        twice.features.bias[1] *= 2
+        twice.head[2].weight[:, 1] /= 2
+    before, after = (zerocam.tap(m, x, 3, layer="features") for m in (model, twice))
+    assert torch.equal(after.y, before.y)
+    alpha, alpha2 = (cam.channel_weights(t.G) for t in (before, after))
+    assert torch.equal(alpha2[:, 1], alpha[:, 1] / 2)
+    assert torch.equal(after.A[:, 1], before.A[:, 1] * 2)
+    assert torch.equal(signed(twice, x, 3), signed(model, x, 3))
+
+
+@pytest.mark.claim("A3")
+def test_after_relu_a_negative_pixel_needs_a_negative_weight():
+    alpha, A = integers(2, K, seed=1), integers(2, K, h, w, seed=2).relu()
+    M = cam.signed_map(alpha, A)
+    assert (M < 0).any()
+    assert (cam.signed_map(alpha.relu(), A) >= 0).all()
+
+
+@pytest.mark.claim("A3")
+def test_negative_activation_times_negative_weight_is_positive_evidence():
+    assert cam.signed_map(torch.tensor([[-2.0]]), torch.tensor([[[[-3.0, 3.0]]]])).tolist() == [
+        [[6.0, -6.0]]
+    ]
+
+
+def test_relu_is_the_only_difference_between_the_two_maps():
+    model, x = Net(heads()["conv"]), images()
+    assert torch.equal(zerocam.grad_cam(model, x, 2, layer="features"), signed(model, x, 2).relu())
+    assert (signed(model, x, 2) < 0).any()
+
+
+def test_the_negated_target_gives_the_negated_map():
+    model, x = Net(heads()["mlp"]), images()
+    assert torch.equal(signed(model, x, targets.negative(2)), -signed(model, x, 2))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_all_classes_at_once_are_the_classes_one_by_one(head, monkeypatch):
+    monkeypatch.setattr(cam, "CHUNK_BYTES", 2 * 2 * K * Z * 8)  # two classes a chunk, five classes
+    model, x = Net(heads()[head]), images()
+    maps = zerocam.grad_cam_all(model, x, layer="features", relu=False)
+    assert maps.shape == (2, C, h, w)
+    for c in range(C):
+        assert torch.equal(maps[:, c], signed(model, x, c))
+    assert torch.equal(zerocam.grad_cam_all(model, x, layer="features"), maps.relu())
+
+
+def test_a_batch_is_its_images():
+    model, x = Net(heads()["conv"]), images(3)
+    one_by_one = torch.cat([signed(model, image[None], 2) for image in x])
+    assert torch.equal(signed(model, x, 2), one_by_one)
+
+
+def test_targets_may_be_none_an_int_a_tensor_or_a_callable():
+    model, x = Net(heads()["mlp"]), images(3)
+    top = model(x).argmax(1)
+    expected = torch.stack([signed(model, x, int(c))[i] for i, c in enumerate(top)])
+    for target in (None, top, targets.logit(), lambda y: y.amax(1)):
+        assert torch.equal(signed(model, x, target), expected)
+
+
+# ---- second routes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_gradient_is_the_slope(head):
+    """alpha_k Z is how fast s changes when the whole channel k is lifted: a central difference.
+
+    The heads are quadratic in A at most, or piecewise linear, so the difference is exact.
+    """
+    model, x = Net(heads()[head]), images(1)
+    A = model.features(x).detach()
+    alpha = cam.channel_weights(zerocam.tap(model, x, 1, layer="features").G)
+    step = 2.0**-10
+    for k in range(K):
+        up, down = A.clone(), A.clone()
+        up[:, k] += step
+        down[:, k] -= step
+        slope = (model.head(up) - model.head(down))[0, 1].item() / (2 * step)
+        assert slope == alpha[0, k].item() * Z
+
+
+@pytest.mark.parametrize("head", ["gap", "mlp", "conv"])
+@pytest.mark.parametrize("c", [0, 3])
+def test_captum_computes_the_same_signed_map(head, c):
+    model, x = Net(heads()[head]), images()
+    peer = captum.attr.LayerGradCam(model, model.features).attribute(x, target=c)[:, 0].detach()
+    # captum sums in another order: exact up to rounding of float64
+    torch.testing.assert_close(signed(model, x, c), peer, rtol=1e-12, atol=1e-12)
+
+
+def without_in_place(model: nn.Module) -> nn.Module:
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "in_place_successor"),
+    [
+        ("vgg16", "features.28", True),
+        ("resnet18", "layer4.1.bn2", True),
+        ("densenet121", "features", True),
+        ("mobilenet_v3_large", "features.16.1", True),
+    ],
+)
+def test_in_place_work_after_the_layer_does_not_reach_the_map(name, layer, in_place_successor):
+    """The layer's own output and its gradient, derived without hooks where nothing is in place."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name).eval()
+    x = torch.randn(1, 3, 96, 96)
+    clean = without_in_place(model)
+    kept = []
+    _, module = cam.find_layer(clean, layer)
+
+    def keep(_module, _args, out):
+        out.retain_grad()
+        kept.append(out)
+        return out * 1  # densenet and resnet work in place in their forward: give them a copy
+
+    handle = module.register_forward_hook(keep)
+    clean(x)[0, 7].backward()
+    handle.remove()
+    A, G = kept[0].detach(), kept[0].grad
+    expected = torch.einsum("nk,nkij->nij", G.mean((2, 3)), A)
+    got = zerocam.grad_cam(model, x, 7, layer=layer, relu=False)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    assert (A < 0).any(), "the layer is one whose negatives an in-place ReLU would erase"
+
+
+# ---- the contract: dtype, modes, what is left behind --------------------------------------------
+
+
+def test_dtype_device_and_resolution_are_those_of_x_and_the_layer():
+    model = Net(heads()["mlp"]).float()
+    L = zerocam.grad_cam(model, images().float(), 1, layer="features")
+    assert (L.dtype, tuple(L.shape), L.requires_grad) == (torch.float32, (2, h, w), False)
+
+
+def test_half_precision_is_close_to_float32():
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18().eval()
+    x = torch.randn(1, 3, 64, 64)
+    full = zerocam.grad_cam(model, x, 3, layer="layer4", relu=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = zerocam.grad_cam(model, x, 3, layer="layer4", relu=False)
+    assert half.dtype == torch.float32
+    assert (half - full).abs().max() < 0.05 * full.abs().max()  # bfloat16 keeps 8 bits
+    x16 = x.bfloat16()
+    assert zerocam.grad_cam(model.bfloat16(), x16, 3, layer="layer4").dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients_gets_the_same_map(guard):
+    model, x = Net(heads()["mlp"]), images()
+    expected = signed(model, x, 1)
+    with guard():
+        assert torch.equal(signed(model, x.clone(), 1), expected)
+        assert torch.is_inference_mode_enabled() == (guard is torch.inference_mode)
+
+
+def test_frozen_parameters_and_channels_last_change_nothing():
+    model, x = Net(heads()["conv"]), images()
+    expected = signed(model, x, 1)
+    model.requires_grad_(False)
+    assert torch.equal(signed(model, x, 1), expected)
+    model.to(memory_format=torch.channels_last)
+    got = signed(model, x.to(memory_format=torch.channels_last), 1)
+    assert torch.equal(got, expected)
+
+
+def snapshot(model: nn.Module) -> tuple:
+    return (
+        {k: v.clone() for k, v in model.state_dict().items()},
+        [m.training for m in model.modules()],
+        [p.requires_grad for p in model.parameters()],
+        [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+        [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks)
+         for m in model.modules()],
+        torch.get_rng_state(),
+        torch.is_grad_enabled(),
+    )  # fmt: skip
+
+
+def equal(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+class Fragile(nn.Module):
+    """Normalises, drops out, and fails on demand after the layer has run."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(inplace=True))
+        self.drop, self.fc, self.fail = nn.Dropout(0.5), nn.Linear(3, 4), False
+
+    def forward(self, x):
+        A = self.drop(self.features(x))
+        if self.fail:
+            raise RuntimeError("inside the forward")
+        return self.fc(A.mean((2, 3)))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("fail", [False, True])
+@pytest.mark.parametrize("what", [zerocam.grad_cam, zerocam.grad_cam_all])
+def test_the_model_is_left_as_it_was(training, fail, what):
+    torch.manual_seed(0)
+    model, x = Fragile().train(training), torch.randn(2, 2, 6, 7)
+    model.fc.weight.requires_grad_(False)
+    model.features[0].weight.grad = torch.full_like(model.features[0].weight, 3.0)
+    before = snapshot(model)
+    model.fail = fail
+    if fail:
+        with pytest.raises(RuntimeError, match="inside the forward"):
+            what(model, x, layer="features")
+    else:
+        what(model, x, layer="features")
+    assert equal(snapshot(model), before)
+
+
+def test_two_threads_may_share_a_model():
+    model, xs = Net(heads()["mlp"]), [images(2, seed=s) for s in (1, 2)]
+    expected = [signed(model, x, 1) for x in xs]
+    wrong = []
+
+    def work(i):
+        for _ in range(50):
+            if not torch.equal(signed(model, xs[i], 1), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in (0, 1)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+    assert len(model.features._forward_hooks) == 0
+
+
+class Twice(nn.Module):
+    """One convolution, run twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Conv2d(1, 1, 1).double()
+        with torch.no_grad():
+            self.features.weight.fill_(2.0)
+            self.features.bias.fill_(1.0)
+
+    def forward(self, x):
+        return self.features(self.features(x)).mean((2, 3)) * 4
+
+
+def test_a_layer_that_runs_twice_is_refused_or_chosen():
+    model, x = Twice(), torch.tensor([[[[1.0, 2.0], [3.0, -5.0]]]]).double()
+    with pytest.raises(ValueError, match=r"got 2 runs in one forward, wanted 1; choose .*call=1"):
+        signed(model, x, 0)
+    assert signed(model, x, 0, call=0).tolist() == [[[6, 10], [14, -18]]]  # 2 (2x + 1)
+    assert signed(model, x, 0, call=1).tolist() == [[[7, 11], [15, -17]]]  # 2 (2x + 1) + 1
+    with pytest.raises(ValueError, match="call: got 2, wanted 0 to 1"):
+        signed(model, x, 0, call=2)
+
+
+# ---- tokens -------------------------------------------------------------------------------------
+
+
+class Tokens(nn.Module):
+    """A class token and h x w patch tokens with K channels; the head reads their mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Identity()
+        self.fc = heads()["gap"][2]
+
+    def forward(self, x):
+        A = x.flatten(2).transpose(1, 2)  # (N, Z, K)
+        A = self.features(torch.cat([A[:, :1] * 0 + 100, A], 1))
+        return self.fc(A[:, 1:].mean(1))
+
+
+def test_tokens_are_read_row_by_row_without_the_class_token():
+    x = integers(2, K, h, w, seed=1)
+    plain = nn.Sequential(nn.Identity(), heads()["gap"])
+    expected = zerocam.grad_cam(plain, x, 1, layer="0", relu=False)
+    reshape = zerocam.tokens_to_map(h, w, skip=1)
+    assert torch.equal(signed(Tokens(), x, 1, reshape=reshape), expected)
+    every = zerocam.grad_cam_all(Tokens(), x, layer="features", relu=False, reshape=reshape)
+    assert torch.equal(every[:, 1], expected)
+    with pytest.raises(ValueError, match=r"got output of shape \(2, 9, 3\).*tokens_to_map"):
+        signed(Tokens(), x, 1)
+    with pytest.raises(ValueError, match=r"wanted \(N, 0 \+ 2 x 4, D\)"):
+        signed(Tokens(), x, 1, reshape=zerocam.tokens_to_map(h, w))
+
+
+def test_channels_last_output_is_refused_until_it_is_named():
+    model = torchvision.models.swin_t().eval()
+    x = torch.zeros(1, 3, 64, 64)
+    with pytest.raises(ValueError, match=r"looks like channels last .*channels_first"):
+        zerocam.grad_cam(model, x, 1, layer="features")
+    L = zerocam.grad_cam(model, x, 1, layer="features", reshape=zerocam.channels_first)
+    assert L.shape == (1, 2, 2)
+
+
+# ---- blank maps ---------------------------------------------------------------------------------
+
+
+def blank_net(weight: float) -> nn.Sequential:
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 1, bias=False))
+    with torch.no_grad():
+        head[2].weight.fill_(weight)
+    return nn.Sequential(nn.Identity(), head)
+
+
+@pytest.mark.parametrize(
+    ("weight", "pixels", "reason"),
+    [
+        (1.0, [1.0, 2.0], "not blank"),
+        (-1.0, [1.0, 2.0], "all negative"),
+        (-1.0, [0.0, 2.0], "all negative"),
+        (0.0, [1.0, 2.0], "zero gradient"),
+        (1.0, [2.0, 2.0], "constant"),
+        (1.0, [0.0, 0.0], "constant"),
+        (1e-9, [1.0, 2.0], "tiny"),
+    ],
+)
+def test_a_blank_map_has_a_reason(weight, pixels, reason):
+    x = torch.tensor([[[pixels]]])
+    model = blank_net(weight)
+    assert zerocam.explain_blank(model, x, 0, layer="0") == [reason]
+    if reason in ("all negative", "zero gradient"):
+        assert not zerocam.grad_cam(model, x, 0, layer="0").any()
+
+
+# ---- refusals -----------------------------------------------------------------------------------
+
+NAN = images().clone()
+NAN[1, 0, 0, 0] = float("nan")
+
+
+class Answers(nn.Module):
+    """Runs the layer, then answers whatever it was told to."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.features, self.answer = nn.Identity(), answer
+
+    def forward(self, x):
+        return self.answer(self.features(x))
+
+
+class Unused(nn.Module):
+    """`spare` never runs; `dead` runs and is thrown away; the scores come from the parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Identity()
+        self.spare, self.dead, self.fc = nn.Identity(), nn.Identity(), nn.Linear(2, 2).double()
+
+    def forward(self, x):
+        self.dead(x)
+        return self.fc(self.features(x).mean((2, 3)))
+
+
+def gap():
+    return Net(heads()["gap"])
+
+
+REFUSED = [
+    (gap, images(), {"layer": "feature"}, "got 'feature', wanted a module name.*features"),
+    (gap, images(), {"layer": nn.Identity()}, "got a Identity that is not part of this Net"),
+    (gap, images(), {"layer": 3}, "got 3, wanted a dotted name or a module"),
+    (gap, images(), {"layer": "head"}, r"got output of shape \(2, 5\), .*before the pooling"),
+    (gap, images(), {"layer": "head.0"}, "wanted a spatial size above 1 x 1"),
+    (Unused, images(), {"layer": "spare"}, "'spare': not reached in this forward"),
+    (Unused, images(), {"layer": "dead"}, "does not depend on layer 'dead'"),
+    (gap, images(), {"target": 5}, "got class 5, wanted 0 to 4"),
+    (gap, images(), {"target": lambda y: y.detach()[:, 0]}, "does not depend on layer"),
+    (gap, images(), {"target": lambda y: y.sum()}, r"got \(\) from the callable, wanted one"),
+    (gap, images(), {"target": lambda y: 1.0}, "got float from the callable"),
+    (gap, images()[0], {}, r"x: got torch.float64 of shape \(2, 2, 4\), wanted a float"),
+    (gap, images().int(), {}, "x: got torch.int32 of shape"),
+    (gap, images().numpy(), {}, "x: got ndarray, wanted a float tensor"),
+    (gap, images()[:0], {}, "got an empty batch"),
+    (gap, NAN, {}, r"activations: got NaN or inf for image \[1\], wanted finite"),
+    (gap, images() * float("inf"), {}, "activations: got NaN or inf"),
+    (
+        lambda: Answers(lambda A: (A.mean((2, 3)) * 0).sqrt()),
+        images(), {}, "gradients: got NaN or inf",
+    ),
+    (lambda: Answers(lambda A: {"out": A}), images(), {}, "model: got dict as its output"),
+    (lambda: Answers(lambda A: A.mean((1, 2, 3))), images(), {}, r"model: got shape \(2,\)"),
+    (lambda: Answers(lambda A: A.detach().mean((2, 3))), images(), {}, "does not depend on"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "model", "x", "kw", "message"),
+    [(zerocam.grad_cam, *case) for case in REFUSED]
+    + [(zerocam.grad_cam_all, *case) for case in REFUSED if "target" not in case[2]],
+)
+def test_refusals_say_what_got_wanted_and_the_mend(untyped, what, model, x, kw, message):
+    built = model()
+    before = snapshot(built)
+    with pytest.raises(ValueError, match=message):
+        what(built, x, **({"layer": "features"} | kw))
+    assert equal(snapshot(built), before)
+
+
+def test_a_layer_that_answers_a_tuple_is_refused():
+    model = nn.Sequential(nn.Identity(), nn.Identity())
+    model[0].forward = lambda x: (x, x)
+    with pytest.raises(ValueError, match="got a tuple as its output, wanted a tensor"):
+        zerocam.grad_cam(model, images(), 0, layer="0")

@@ -1,0 +1,70 @@
+"""Targets: by hand, then the softmax shift as law and counter-law, then refusals."""
+
+import pytest
+import torch
+from nets import integers
+
+from zerocam import targets
+
+Y = torch.tensor([[1.0, 4.0, -2.0], [3.0, -3.0, 6.0]]).double()
+ALL = {
+    "logit": targets.logit,
+    "centred": targets.centred,
+    "contrast": lambda c=None: targets.contrast(c, 2),
+    "log_probability": targets.log_probability,
+    "probability": targets.probability,
+}
+
+
+def test_by_hand():
+    assert targets.logit(1)(Y).tolist() == [4, -3]
+    assert targets.logit()(Y).tolist() == [4, 6]
+    assert targets.logit(torch.tensor([2, 0]))(Y).tolist() == [-2, 3]
+    assert targets.centred(1)(Y).tolist() == [3, -5]
+    assert targets.contrast(0, 2)(Y).tolist() == [3, -3]
+    assert targets.negative(1)(Y).tolist() == [-4, 3]
+    assert targets.negative(targets.centred(1))(Y).tolist() == [-3, 5]
+    two = torch.tensor([[0.0, 0.0]])
+    assert targets.probability(0)(two).tolist() == [0.5]
+    torch.testing.assert_close(targets.log_probability(0)(two), torch.tensor([0.5]).log())
+
+
+@pytest.mark.parametrize("name", ["centred", "contrast"])
+def test_a_softmax_shift_leaves_differences_alone_exactly(name):
+    y = integers(2, 4, seed=1)  # four classes: the mean is exact
+    f = integers(2, 1, seed=2)
+    assert torch.equal(ALL[name](1)(y + f), ALL[name](1)(y))
+
+
+@pytest.mark.parametrize("name", ["log_probability", "probability"])
+def test_a_softmax_shift_leaves_probabilities_alone(name):
+    y = integers(2, 4, seed=1)
+    torch.testing.assert_close(ALL[name](1)(y + 7), ALL[name](1)(y), rtol=1e-12, atol=0)
+
+
+def test_a_softmax_shift_moves_a_logit_by_its_own_amount():
+    f = integers(2, 1, seed=2)
+    assert torch.equal(targets.logit(1)(Y + f), targets.logit(1)(Y) + f[:, 0])
+
+
+def test_centred_scores_sum_to_zero_over_classes():
+    y = integers(2, 4, seed=3)
+    total = sum(targets.centred(c)(y) for c in range(4))
+    assert torch.equal(total, torch.zeros(2).double())
+
+
+@pytest.mark.parametrize(
+    ("c", "message"),
+    [
+        (3, r"got class 3, wanted 0 to 2 for 3 scores"),
+        (-1, r"got class -1, wanted 0 to 2"),
+        (1.0, r"got 1\.0, wanted a class index"),
+        (True, r"got True, wanted a class index"),
+        (torch.tensor([0, 1, 2]), r"classes of shape \(3,\) for 2 images, wanted one int or"),
+        (torch.tensor([0, 9]), r"got class \[0, 9\], wanted 0 to 2"),
+    ],
+)
+@pytest.mark.parametrize("name", ALL)
+def test_a_class_that_does_not_exist_is_refused(untyped, name, c, message):
+    with pytest.raises(ValueError, match=message):
+        ALL[name](c)(Y)
