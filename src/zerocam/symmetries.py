@@ -1,0 +1,429 @@
+"""Changes of a network that leave what it predicts unchanged.
+
+    A    activations at a layer            (N, K, h, w)   [a]
+    G    ds/dA                             (N, K, h, w)   [score/a]
+    T    a change of coordinates of A      A' = M A + t
+    W, b the last linear layer             (C, K), (C,)
+
+If A' = T(A) and everything after it starts with T^-1, the network computes the same function,
+and the chain rule gives G' = M^-T G.  So alpha' . A' = alpha . A for t = 0, whatever M is, and a
+shift adds alpha' . t at every position.
+"""
+
+import copy
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from zerocam.cam import Layer, find_layer
+from zerocam.methods import channel_axis
+
+KINDS = ("permutation", "scaling", "sign flip", "mixing", "shift", "affine", "softmax shift")
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """A'_j = sum_k M_jk A_k + t_j at every position, M invertible.
+
+    Linear re-codings leave Grad-CAM alone; the shift moves its zero.  The constructors
+    `permutation`, `scaling`, `sign_flip`, `mixing`, `shift` and `affine` name the special cases.
+    An integer M with an integer inverse is inverted exactly.
+    """
+
+    matrix: Float[Tensor, "K K"]
+    shift: Float[Tensor, " K"]
+    kind: str = "affine"
+
+    def __call__(
+        self, A: Float[Tensor, "..."], channel_dim: int | None = None
+    ) -> Float[Tensor, "..."]:
+        """A' = M A + t, along `channel_dim` (None: axis 1 of (N, K, h, w), else the last)."""
+        axis = channel_axis(A, len(self.shift)) if channel_dim is None else channel_dim
+        moved = A.movedim(axis, -1) @ self.matrix.to(A).T + self.shift.to(A)
+        return moved.movedim(-1, axis).contiguous()
+
+    def push_gradient(self, G: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """G' = M^-T G.  The shift does not appear."""
+        return Affine(self.inverse().matrix.T, torch.zeros_like(self.shift))(G)
+
+    def inverse(self) -> "Affine":
+        """A = M^-1 A' - M^-1 t.  Raises ValueError for a singular M."""
+        M, eye = self.matrix, torch.eye(len(self.matrix)).to(self.matrix)
+        inverse, failed = torch.linalg.inv_ex(M)
+        rounded = inverse.round()
+        if torch.equal(rounded @ M, eye) and torch.equal(M, M.round()):
+            inverse = rounded
+        if failed or not (inverse @ M - eye).abs().max() < 1e-6:
+            raise ValueError(
+                f"{self.kind}: got a matrix that cannot be inverted (rank "
+                f"{torch.linalg.matrix_rank(M).item()} of {len(M)}), wanted an invertible one, or "
+                "the network could not undo it"
+            )
+        return Affine(inverse, -inverse @ self.shift, self.kind)
+
+    def __matmul__(self, other: "Affine") -> "Affine":
+        """(S @ T)(A) = S(T(A))."""
+        return Affine(self.matrix @ other.matrix, self.matrix @ other.shift + self.shift)
+
+    @property
+    def monotone(self) -> bool:
+        """Whether each channel becomes a positive multiple of one channel, plus a constant."""
+        M = self.matrix
+        return bool(
+            (M >= 0).all() and ((M != 0).sum(0) == 1).all() and ((M != 0).sum(1) == 1).all()
+        )
+
+
+def affine(matrix: Float[Tensor, "K K"], t: Float[Tensor, " K"], kind: str = "affine") -> Affine:
+    """A' = M A + t.  Raises ValueError for a singular M."""
+    change = Affine(matrix.double(), t.double(), kind)
+    change.inverse()
+    return change
+
+
+def permutation(order: Int[Tensor, " K"]) -> Affine:
+    """A'_j = A_order(j): the channels in another order."""
+    return mixing(torch.eye(len(order))[order], "permutation")
+
+
+def scaling(s: Float[Tensor, " K"]) -> Affine:
+    """A'_k = s_k A_k, s > 0: another unit for each channel."""
+    if not (s > 0).all():
+        raise ValueError(f"scaling: got {s.min().item()}, wanted s > 0; for s < 0 add a sign_flip")
+    return mixing(s.diag(), "scaling")
+
+
+def sign_flip(signs: Float[Tensor, " K"]) -> Affine:
+    """A'_k = e_k A_k, e_k = +-1: some channels learned the other way round."""
+    if not (signs.abs() == 1).all():
+        raise ValueError(f"sign_flip: got {signs.tolist()}, wanted only +1 and -1")
+    return mixing(signs.diag(), "sign flip")
+
+
+def mixing(matrix: Float[Tensor, "K K"], kind: str = "mixing") -> Affine:
+    """A' = M A: the same space of features in another basis."""
+    return affine(matrix, torch.zeros(len(matrix)), kind)
+
+
+def shift(t: Float[Tensor, " K"]) -> Affine:
+    """A' = A + t: another zero for each channel."""
+    return affine(torch.eye(len(t)), t, "shift")
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxShift:
+    """W'_ck = W_ck + v_k, b'_c = b_c + beta: every class gains the same score v . z + beta.
+
+    The softmax does not see it.  Below global average pooling every class map gains the same
+    field v . A / Z, and that is not one constant.
+    """
+
+    v: Float[Tensor, " K"]
+    beta: float = 0.0
+    kind: str = "softmax shift"
+
+    def __call__(self, W: Float[Tensor, "C K"], b: Float[Tensor, " C"] | None = None) -> tuple:
+        """(W', b'); a missing b counts as 0 and stays missing for beta = 0."""
+        if W.shape[1] != len(self.v):
+            raise ValueError(
+                f"softmax shift: got v of length {len(self.v)}, wanted {W.shape[1]}, the number of "
+                "inputs of the last linear layer"
+            )
+        if b is None and self.beta:
+            b = W.new_zeros(len(W))
+        return W + self.v.to(W), b if b is None else b + self.beta
+
+    def inverse(self) -> "SoftmaxShift":
+        """v -> -v, beta -> -beta."""
+        return SoftmaxShift(-self.v, -self.beta)
+
+    def __matmul__(self, other: "SoftmaxShift") -> "SoftmaxShift":
+        """Softmax shifts add."""
+        return SoftmaxShift(self.v + other.v, self.beta + other.beta)
+
+
+Symmetry = Affine | SoftmaxShift
+
+
+def random_symmetry(kind: str, K: int, seed: int = 0, size: float = 1.0) -> Symmetry:
+    """A well-conditioned symmetry of one of `KINDS` for K channels, the same for the same seed.
+
+    `size` is a typical activation (for "softmax shift", a typical weight): shifts are normal with
+    this standard deviation.  Scales lie in [1/4, 4]; mixings have condition number at most 4;
+    half the channels are flipped.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    t = size * torch.randn(K, generator=draw, dtype=torch.float64)
+    order = torch.randperm(K, generator=draw)
+    stretch = 2 ** (2 * torch.rand(K, generator=draw, dtype=torch.float64) - 1)
+    if kind == "permutation":
+        return permutation(order)
+    if kind == "scaling":
+        return scaling(stretch**2)
+    if kind == "sign flip":
+        return sign_flip(torch.ones(K).index_fill(0, order[: (K + 1) // 2], -1.0))
+    if kind == "shift":
+        return shift(t)
+    if kind == "softmax shift":
+        return SoftmaxShift(t)
+    if kind not in KINDS:
+        raise ValueError(f"kind: got {kind!r}, wanted one of {', '.join(KINDS)}")
+    Q, R = torch.linalg.qr(torch.randn(2, K, K, generator=draw, dtype=torch.float64))[0]
+    M = Q @ stretch.diag() @ R
+    return mixing(M) if kind == "mixing" else affine(M, t)
+
+
+# ---- the same network, told differently ---------------------------------------------------------
+
+
+class BorderWarning(UserWarning):
+    """A shift was folded through zero padding: exact `inside`, wrong by `border` at the border."""
+
+    def __init__(self, inside: float, border: float) -> None:
+        self.inside, self.border = inside, border
+        super().__init__(
+            f"the convolution after the shift moves by {inside:.2g} of its largest value inside, "
+            f"and by {border:.2g} at its border, where the padding still says 0"
+        )
+
+
+def reparametrize(
+    model: nn.Module,
+    layer: Layer,
+    symmetry: Symmetry,
+    *,
+    fold: bool = False,
+    x: Tensor | None = None,
+    tolerance: float | None = None,
+    channel_dim: int | None = None,
+    allow_border: bool = False,
+) -> tuple[nn.Module, str]:
+    """(model', layer'): a changed copy that predicts the same, and where to take its map.
+
+    Inserted (default, any architecture): the copy computes the layer, then T, then T^-1, and
+    layer' is the point between the last two.  Folded: T goes into the weights of the convolution,
+    BatchNorm or linear layer that makes A, T^-1 into the convolution or linear layer that reads
+    it, and layer' = layer.  Only permutations and positive scalings pass through a ReLU; a shift
+    does not pass zero padding, unless `allow_border`: then a `BorderWarning` says how wrong it is.
+    A `SoftmaxShift` goes into the last nn.Linear that the model registers.
+
+    `channel_dim` is for layers whose channels are neither on axis 1 of four axes nor last.
+
+    Checked on random activations at the place of the change, and with x on the whole model in
+    eval mode: scores, or their softmax for a `SoftmaxShift`.  `tolerance` is relative to the
+    largest value; by default the square root of the dtype's epsilon, 3e-4 for float32.  Raises
+    ValueError, with the measured difference, if predictions move.  `model` is not touched.
+    """
+    name, _ = find_layer(model, layer)
+    changed = copy.deepcopy(model)
+    modes = {m: m.training for m in changed.modules()}
+    changed.eval()
+    before = None if x is None else _predictions(changed, x, symmetry)
+    border = None
+    if isinstance(symmetry, SoftmaxShift):
+        _, last = last_linear(changed)
+        _set(last, *symmetry(last.weight, last.bias))
+    elif fold:
+        border = _fold(changed, name, symmetry, tolerance, allow_border)
+    else:
+        name = _insert(changed, name, symmetry, tolerance, channel_dim)
+    if border is not None:
+        warnings.warn(border, stacklevel=2)
+    elif before is not None:
+        after = _predictions(changed, x, symmetry)
+        _refuse("predictions", _moved(before, after), before, tolerance)
+    for module in changed.modules():
+        module.training = modes.get(module, model.training)
+    return changed, name
+
+
+def last_linear(model: nn.Module) -> tuple[str, nn.Linear]:
+    """(name, module) of the last nn.Linear that the model registers: usually its head."""
+    found = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
+    if not found:
+        raise ValueError(
+            f"model: got a {type(model).__name__} without nn.Linear, wanted one as the last layer; "
+            "a softmax shift needs a row of weights for each class"
+        )
+    return found[-1]
+
+
+def _predictions(model: nn.Module, x: Tensor, symmetry: Symmetry) -> Tensor:
+    """What the symmetry must leave alone; with the same random draws at every call."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        y = model(x)
+    return y.softmax(1) if isinstance(symmetry, SoftmaxShift) else y
+
+
+def _moved(before: Tensor, after: Tensor) -> float:
+    return ((after - before).abs().max() / before.abs().max()).item()
+
+
+def _refuse(what: str, moved: float, like: Tensor, tolerance: float | None) -> None:
+    allowed = torch.finfo(like.dtype).eps ** 0.5 if tolerance is None else tolerance
+    if not moved <= allowed:
+        raise ValueError(
+            f"{what}: moved by {moved:.2g} of the largest value, wanted at most {allowed:.2g}; "
+            "take a better conditioned change, a wider dtype, or a larger tolerance"
+        )
+
+
+class _Change(nn.Module):
+    """A -> T(A)."""
+
+    def __init__(self, T: Affine, channel_dim: int | None) -> None:
+        super().__init__()
+        self.T, self.channel_dim = T, channel_dim
+
+    def forward(self, A: Any) -> Tensor:
+        return self.T(A, self.channel_dim)
+
+
+def _insert(
+    model: nn.Module, name: str, T: Affine, tolerance: float | None, channel_dim: int | None
+) -> str:
+    """Replace the layer, wherever it is registered, by the layer, T and T^-1 in sequence."""
+    if not name:
+        raise ValueError("layer: got the model itself, wanted one of the modules inside it")
+    original, undo = model.get_submodule(name), T.inverse()
+    places = [(m, key) for m in model.modules() for key, c in m._modules.items() if c is original]
+    recoded = nn.Sequential()
+    recoded.original = original
+    recoded.change, recoded.undo = _Change(T, channel_dim), _Change(undo, channel_dim)
+    for parent, key in places:
+        parent._modules[key] = recoded
+    A = _random(2, len(T.shift), like=next(model.parameters(), T.shift))
+    _refuse("random activations", _moved(A, undo(T(A, 1), 1)), A, tolerance)
+    return f"{name}.change"
+
+
+# ---- folding into the weights -------------------------------------------------------------------
+
+ALWAYS = "passes"
+MONOTONE = "takes a maximum, which only positive scales leave in place"
+POSITIVE = "is a ReLU, and only permutation and positive scaling commute with it"
+BETWEEN = {
+    **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten, torch.flatten), ALWAYS),
+    **dict.fromkeys((nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d, "flatten"), ALWAYS),
+    **dict.fromkeys((nn.MaxPool2d, nn.AdaptiveMaxPool2d, F.max_pool2d), MONOTONE),
+    **dict.fromkeys((nn.ReLU, torch.relu, F.relu, "relu", "relu_"), POSITIVE),
+}
+
+
+def _fold(
+    model: nn.Module, name: str, T: Affine, tolerance: float | None, allow_border: bool
+) -> BorderWarning | None:
+    """Put T into the weights before A and T^-1 into those after it."""
+    producer, consumer = _neighbours(model, name, T)
+    flat = isinstance(consumer, nn.Linear)
+    inputs, K = consumer.weight.shape[1], len(T.shift)
+    if inputs % K or len(producer.weight) != K or (not flat and inputs != K):
+        raise ValueError(
+            f"fold: got a symmetry of {K} channels between {type(producer).__name__} and "
+            f"{type(consumer).__name__} with weights {tuple(producer.weight.shape)} and "
+            f"{tuple(consumer.weight.shape)}, wanted one channel each; use the inserted form"
+        )
+    # Large enough for the window in the middle to be free of padding.
+    size = [inputs // K] if flat else [4 * max(consumer.kernel_size) * max(consumer.dilation)] * 2
+    A = _random(2, K, *size, like=consumer.weight)
+    with torch.no_grad():
+        before = consumer(A.flatten(1) if flat else A)
+        _recode_output(producer, T)
+        _recode_input(consumer, T.inverse())
+        after = consumer(T(A, 1).flatten(1) if flat else T(A, 1))
+    middle = (..., *(n // 2 for n in before.shape[2:]))
+    inside, border = _moved(before[middle], after[middle]), _moved(before, after)
+    _refuse("the next layer", inside, A, tolerance)
+    try:
+        _refuse("its border", border, A, tolerance)
+    except ValueError as error:
+        if allow_border:
+            return BorderWarning(inside, border)
+        raise ValueError(
+            f"fold: a shift does not pass zero padding, which still says 0 ({error}); "
+            "use the inserted form, or allow_border=True to have the error reported"
+        ) from None
+    return None
+
+
+def _neighbours(model: nn.Module, name: str, T: Affine) -> tuple[nn.Module, nn.Module]:
+    """The weighted modules that make A and that read it, if T passes all that is between."""
+    try:
+        nodes = list(fx.symbolic_trace(model).graph.nodes)
+    except Exception as error:
+        raise ValueError(
+            f"fold: this {type(model).__name__} cannot be traced ({error}); use the inserted form"
+        ) from error
+
+    def module(node: fx.Node) -> nn.Module | None:
+        return model.get_submodule(node.target) if node.op == "call_module" else None
+
+    def only(candidates: Iterable[fx.Node], what: str) -> fx.Node:
+        found = list(candidates)
+        if len(found) != 1 or sum(n.target == node.target for n in nodes) > 1:
+            raise ValueError(
+                f"fold: {node.name!r} runs twice or has {len(found)} {what}, wanted a plain chain; "
+                "use the inserted form"
+            )
+        return found[0]
+
+    within = [n for n in nodes if f"{n.target}.".startswith(f"{name}.")]
+    if not within:
+        raise ValueError(f"fold: layer {name!r} is not reached in this forward; name one that runs")
+    node = within[-1]
+    while not isinstance(module(node), nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+        node = only(node.all_input_nodes, "inputs")
+    producer = module(node)
+    node = only(node.users, "users")
+    while not isinstance(module(node), nn.Conv2d | nn.Linear):
+        reason = BETWEEN.get(
+            node.target if module(node) is None else type(module(node)), "is not known to let it by"
+        )
+        if not (reason is ALWAYS or (T.monotone and (reason is MONOTONE or not T.shift.any()))):
+            raise ValueError(
+                f"fold: got a {T.kind}, but {node.name!r} {reason}; use the inserted form"
+            )
+        node = only(node.users, "users")
+    return producer, module(node)
+
+
+def _recode_output(m: nn.Module, T: Affine) -> None:
+    """W -> M W, b -> M b + t, over the output channels; a BatchNorm has a diagonal W."""
+    M, t = T.matrix.to(m.weight), T.shift.to(m.weight)
+    W = m.weight.diag() if isinstance(m, nn.BatchNorm2d) else m.weight
+    W = torch.einsum("jk,k...->j...", M, W)
+    if isinstance(m, nn.BatchNorm2d):
+        if not torch.equal(M, M.diag().diag()):
+            raise ValueError(
+                f"fold: got a {T.kind} at a BatchNorm, which treats each channel alone; "
+                "use the inserted form"
+            )
+        W = W.diag()
+    _set(m, W, t if m.bias is None else M @ m.bias + t)
+
+
+def _recode_input(m: nn.Module, T: Affine) -> None:
+    """W -> W M, b -> b + W t, over the input channels and every tap of the kernel."""
+    M, t = T.matrix.to(m.weight), T.shift.to(m.weight)
+    W = m.weight.reshape(len(m.weight), len(t), -1)
+    moved = torch.einsum("oks,k->o", W, t)
+    W = torch.einsum("oks,kj->ojs", W, M).reshape(m.weight.shape)
+    _set(m, W, moved if m.bias is None else m.bias + moved)
+
+
+def _set(m: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
+    """New parameters, no longer tied to those of other modules."""
+    grad = m.weight.requires_grad
+    m.weight = nn.Parameter(weight.detach(), requires_grad=grad)
+    m.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=grad)
+
+
+def _random(*shape: int, like: Tensor) -> Tensor:
+    draw = torch.Generator().manual_seed(0)
+    return torch.randn(shape, generator=draw, dtype=torch.float64).to(like)
