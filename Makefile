@@ -1,0 +1,63 @@
+# make book | test | lab | serve | bench | clean.  Each sets up what it needs: a virtual environment in
+# .venv with the versions of requirements.lock.  Needs Python 3.11 or later, git, make; no node, no conda.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+SITE := _build/html
+FRESH := _build/.fresh
+INPUTS := $(shell find src -type f ! -name '*.pyc' 2>/dev/null)
+
+# The kernel of a notebook is the environment's, whatever kernels the user has.
+export JUPYTER_PREFER_ENV_PATH := 1
+export JUPYTER_PATH :=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test lab serve bench lock clean
+
+help:
+	@echo "make book   build the site, executing every notebook, into $(SITE)"
+	@echo "make test   run every test: package, mutants, notebooks, site, style"
+	@echo "make lab    open the notebooks in JupyterLab"
+	@echo "make serve  build the site and serve it on http://127.0.0.1:8000"
+	@echo "make bench  run the benchmarks"
+	@echo "make clean  remove what was built (the environment stays: rm -r $(VENV))"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1 || echo missing)."; \
+	  echo "Name another one: make PYTHON=/path/to/python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test]'
+	touch $@
+
+# Jupyter's cache knows the cells of a notebook, not the package they import: drop it when that changes.
+$(FRESH): $(STAMP) $(INPUTS)
+	rm -rf _build/.jupyter_cache
+	mkdir -p _build && touch $@
+
+book: $(STAMP) $(FRESH)
+	rm -rf $(SITE)
+	$(BIN)/jupyter-book build . --toc book/_toc.yml -W -n --keep-going --all
+	@echo "The book is built. Open $(SITE)/index.html, or run: make serve"
+
+test: $(STAMP)
+	$(BIN)/python tools/run_tests.py
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab --notebook-dir .
+
+serve: book
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) 8000
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+# For maintainers: write down the versions now installed, for every platform.
+lock: $(STAMP)
+	$(BIN)/python tools/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis

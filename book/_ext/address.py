@@ -1,0 +1,95 @@
+"""The public address of the repository is one setting: the variable ZEROCAM_REPOSITORY.
+
+Set, it turns on the repository and launch buttons, the links of ``{launch-links}`` and the address
+in ``{citation}``.  Unset, none of them appears.
+"""
+
+import os
+from pathlib import Path
+
+import yaml
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.util import logging
+
+ADDRESS = os.environ.get("ZEROCAM_REPOSITORY", "").strip().removesuffix("/").removesuffix(".git")
+BRANCH = os.environ.get("ZEROCAM_BRANCH", "main")
+BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
+
+
+def _configure(app, config):
+    if not ADDRESS:
+        return
+    if not ADDRESS.startswith(("https://github.com/", "https://gitlab.com/")):
+        logging.getLogger(__name__).warning(
+            "ZEROCAM_REPOSITORY is %r; wanted https://github.com/OWNER/NAME, or on gitlab.com",
+            ADDRESS,
+        )
+        return
+    config.html_theme_options |= {
+        "repository_url": ADDRESS,
+        "repository_branch": BRANCH,
+        "path_to_docs": "",
+        "use_repository_button": True,
+        "use_issues_button": True,
+        "use_edit_page_button": True,
+        "launch_buttons": {
+            "notebook_interface": "jupyterlab",
+            "binderhub_url": BINDER,
+            "colab_url": COLAB,
+        },
+    }
+
+
+class _Markdown(Directive):
+    """A directive that stands for the Markdown text it writes."""
+
+    def text(self, root: Path) -> str:
+        raise NotImplementedError
+
+    def run(self):
+        from docutils import nodes
+
+        box = nodes.container(classes=[self.name])
+        text = self.text(Path(self.state.document.settings.env.app.srcdir))
+        self.state.nested_parse(StringList(text.splitlines(), self.name), 0, box)
+        return [box] if text else []
+
+
+class LaunchLinks(_Markdown):
+    """Where the source is and where it runs; nothing without an address."""
+
+    def text(self, root):
+        """One line of links."""
+        links = [f"[Source]({ADDRESS})"] * bool(ADDRESS)
+        if ADDRESS.startswith("https://github.com/"):
+            name = ADDRESS.removeprefix("https://github.com/")
+            links += [
+                f"[Run on Binder]({BINDER}/v2/gh/{name}/{BRANCH}?urlpath=lab/tree/notebooks)",
+                f"[Open in Colab]({COLAB}/github/{name}/blob/{BRANCH})",
+            ]
+        return " · ".join(links)
+
+
+class Citation(_Markdown):
+    """How to cite the book, from CITATION.cff."""
+
+    def text(self, root):
+        """A BibTeX entry."""
+        cff = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+        fields = {
+            "title": "{" + cff["title"] + "}",
+            "author": "{" + cff["authors"][0]["name"] + "}",
+            "year": str(cff["date-released"])[:4],
+            "version": cff["version"],
+        } | ({"url": ADDRESS} if ADDRESS else {})
+        lines = [f"  {key:<7} = {{{value}}}," for key, value in fields.items()]
+        return "\n".join(["```bibtex", "@misc{zeromean,", *lines, "}", "```"])
+
+
+def setup(app):
+    """Connect to Sphinx."""
+    app.connect("config-inited", _configure, priority=100)
+    app.add_directive("launch-links", LaunchLinks)
+    app.add_directive("citation", Citation)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,11 @@
+// Mends what the theme leaves unnamed for screen readers.
+document.addEventListener("DOMContentLoaded", () => {
+  const all = (selector, mend) => document.querySelectorAll(selector).forEach(mend);
+  all(".search-button-field", (b) => b.removeAttribute("aria-label"));
+  all("details > summary[aria-label]", (s) => s.removeAttribute("aria-label"));
+  all(".theme-switch-button :is(svg, span, i)", (x) => x.setAttribute("aria-hidden", "true"));
+  all(".sidebar-primary-items__start > .sidebar-primary-item:first-child", (d) => {
+    d.setAttribute("role", "navigation");
+    d.setAttribute("aria-label", "Home");
+  });
+});

@@ -1,0 +1,39 @@
+"""Print the installed versions of what this project needs, as pip constraints."""
+
+import re
+from importlib.metadata import distribution, requires
+
+from packaging.requirements import Requirement
+
+EXTRAS = {"zerocam": {"book", "test", "cluster"}}
+# Wheels of torch bring their own CUDA, on one platform only; torch has its own lines below.
+LEFT_OUT = re.compile(r"nvidia-|cuda-|triton$|torch$|torchvision$|zerocam$|pip$|setuptools$")
+HEAD = """\
+# Exact versions, for every platform: pip install -c requirements.lock -e '.[book,test]'
+# Written by `make lock`; what is needed at all is in pyproject.toml.
+torch==2.14.1; platform_system != "Linux" or platform_machine != "aarch64"
+torch==2.9.1; platform_system == "Linux" and platform_machine == "aarch64"
+torchvision==0.29.1; platform_system != "Linux" or platform_machine != "aarch64"
+torchvision==0.24.1; platform_system == "Linux" and platform_machine == "aarch64"
+"""
+
+
+def needed(name: str, extras: frozenset[str], seen: set) -> set[str]:
+    """The names a distribution needs here, itself included."""
+    if (name, extras) in seen:
+        return set()
+    seen.add((name, extras))
+    found = {name}
+    for line in requires(name) or []:
+        req = Requirement(line)
+        if not req.marker or any(req.marker.evaluate({"extra": e}) for e in extras | {""}):
+            key = re.sub(r"[-_.]+", "-", req.name).lower()
+            found |= needed(key, frozenset(req.extras), seen)
+    return found
+
+
+if __name__ == "__main__":
+    names = needed("zerocam", frozenset(EXTRAS["zerocam"]), set())
+    print(HEAD, end="")
+    for name in sorted(n for n in names if not LEFT_OUT.match(n)):
+        print(f"{name}=={distribution(name).version}")

@@ -1,0 +1,81 @@
+"""Run every gate of the project and sum up; `make test` calls this, with names it runs only those.
+
+A pytest gate passes if pytest passes, at least one test ran and none was skipped.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+REPORTS = Path("_build/reports")
+PYTEST = [sys.executable, "-m", "pytest", "-q", "--no-header"]
+ALONE = ["-o", "addopts=--strict-markers"]  # without the package's doctests and shape checks
+NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/sanitize.cfg"]
+RUFF = [sys.executable, "-m", "ruff"]
+# Two notebooks at a time, but all cells of one in one process.
+PAIR = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]
+
+GATES = {
+    "package": [*PYTEST],
+    "mutants": [sys.executable, "tests/mutants.py"],
+    "notebooks": [*PYTEST, *ALONE, *NBVAL, *PAIR, "notebooks"],
+    "book": [os.environ.get("MAKE", "make"), "book", f"VENV={sys.prefix}"],
+    "browser": [sys.executable, "tests/site/browser.py"],
+    "site": [*PYTEST, *ALONE, "tests/site"],
+    "style": [*RUFF, "check", "."],
+    "format": [*RUFF, "format", "--check", "."],
+}
+
+
+def verdict(returncode: int, report: Path | None) -> tuple[bool, str]:
+    """Whether a gate passed, and why: for pytest from its JUnit report, else from its exit code."""
+    if report is None:
+        return returncode == 0, "passed" if returncode == 0 else f"failed, exit code {returncode}"
+    if not report.exists():
+        return False, f"no report, exit code {returncode}"
+    cases = list(ElementTree.parse(report).iter("testcase"))
+    bad = sum(c.find("failure") is not None or c.find("error") is not None for c in cases)
+    skipped = [s for c in cases if (s := c.find("skipped")) is not None]
+    skipped = [s for s in skipped if s.get("type") != "pytest.xfail"]
+    passed = returncode == 0 and bool(cases) and not bad and not skipped
+    return passed, f"{len(cases)} tests, {bad} failed, {len(skipped)} skipped"
+
+
+def run(name: str, command: list[str]) -> tuple[bool, str]:
+    """Run one gate."""
+    report = None
+    if command[1:3] == ["-m", "pytest"]:
+        report = REPORTS / f"{name}.xml"
+        report.unlink(missing_ok=True)
+        command = [*command, f"--junitxml={report}"]
+    print(f"\n=== {name}: {' '.join(command)}", flush=True)
+    return verdict(subprocess.run(command).returncode, report)
+
+
+def main() -> int:
+    """Run the gates named, or all; print a line for each; 1 if one failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("gates", nargs="*", metavar="gate", help=f"of {', '.join(GATES)}")
+    names = parser.parse_args().gates or list(GATES)
+    if unknown := [n for n in names if n not in GATES]:
+        parser.error(f"no such gate: {', '.join(unknown)}; there are {', '.join(GATES)}")
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    results = []
+    for name in names:
+        start = time.monotonic()
+        results.append((name, *run(name, GATES[name]), time.monotonic() - start))
+    print("\n=== summary")
+    for name, passed, why, seconds in results:
+        print(f"{'ok    ' if passed else 'FAILED'} {name:<10} {seconds:5.0f} s  {why}")
+    failed = [name for name, passed, *_ in results if not passed]
+    total = sum(seconds for *_, seconds in results)
+    print(f"{'FAILED: ' + ', '.join(failed) if failed else 'all gates passed'} ({total:.0f} s)")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
