@@ -306,8 +306,13 @@ def _channel_set(
         handle.remove()
 
 
-def channel_axis(A: Float[Tensor, "..."], K: int) -> int:
+def channel_axis(A: Any, K: int) -> int:
     """Where the K channels are: axis 1 of (N, K, h, w), else the last, as in (N, T, K) tokens."""
+    if not isinstance(A, Tensor):
+        raise ValueError(
+            f"layer: got a {type(A).__name__} as its output, wanted a tensor; "
+            "name a module inside it"
+        )
     axis = 1 if A.ndim > 3 and A.shape[1] == K else -1
     if A.shape[axis] != K:
         raise ValueError(

@@ -40,9 +40,7 @@ class Affine:
     shift: Float[Tensor, " K"]
     kind: str = "affine"
 
-    def __call__(
-        self, A: Float[Tensor, "..."], channel_dim: int | None = None
-    ) -> Float[Tensor, "..."]:
+    def __call__(self, A: Any, channel_dim: int | None = None) -> Float[Tensor, "..."]:
         """A' = M A + t, along `channel_dim` (None: axis 1 of (N, K, h, w), else the last)."""
         axis = channel_axis(A, len(self.shift)) if channel_dim is None else channel_dim
         moved = A.movedim(axis, -1) @ self.matrix.to(A).T + self.shift.to(A)
@@ -61,9 +59,8 @@ class Affine:
             inverse = rounded
         if failed or not (inverse @ M - eye).abs().max() < 1e-6:
             raise ValueError(
-                f"{self.kind}: got a matrix that cannot be inverted (rank "
-                f"{torch.linalg.matrix_rank(M).item()} of {len(M)}), wanted an invertible one, or "
-                "the network could not undo it"
+                f"{self.kind}: got a singular matrix, or nearly, or NaN; wanted an invertible one, "
+                "or the network could not undo it"
             )
         return Affine(inverse, -inverse @ self.shift, self.kind)
 
@@ -80,40 +77,44 @@ class Affine:
         )
 
 
-def affine(matrix: Float[Tensor, "K K"], t: Float[Tensor, " K"], kind: str = "affine") -> Affine:
-    """A' = M A + t.  Raises ValueError for a singular M."""
-    change = Affine(matrix.double(), t.double(), kind)
-    change.inverse()
-    return change
-
-
 def permutation(order: Int[Tensor, " K"]) -> Affine:
     """A'_j = A_order(j): the channels in another order."""
-    return mixing(torch.eye(len(order))[order], "permutation")
+    return _linear(torch.eye(len(order))[order], "permutation")
 
 
 def scaling(s: Float[Tensor, " K"]) -> Affine:
     """A'_k = s_k A_k, s > 0: another unit for each channel."""
     if not (s > 0).all():
         raise ValueError(f"scaling: got {s.min().item()}, wanted s > 0; for s < 0 add a sign_flip")
-    return mixing(s.diag(), "scaling")
+    return _linear(s.diag(), "scaling")
 
 
 def sign_flip(signs: Float[Tensor, " K"]) -> Affine:
     """A'_k = e_k A_k, e_k = +-1: some channels learned the other way round."""
     if not (signs.abs() == 1).all():
         raise ValueError(f"sign_flip: got {signs.tolist()}, wanted only +1 and -1")
-    return mixing(signs.diag(), "sign flip")
+    return _linear(signs.diag(), "sign flip")
 
 
-def mixing(matrix: Float[Tensor, "K K"], kind: str = "mixing") -> Affine:
-    """A' = M A: the same space of features in another basis."""
-    return affine(matrix, torch.zeros(len(matrix)), kind)
+def mixing(matrix: Float[Tensor, "K K"]) -> Affine:
+    """A' = M A: the same features in another basis.  Raises ValueError for a singular M."""
+    change = _linear(matrix, "mixing")
+    change.inverse()
+    return change
+
+
+def affine(matrix: Float[Tensor, "K K"], t: Float[Tensor, " K"]) -> Affine:
+    """A' = M A + t.  Raises ValueError if M is singular."""
+    return Affine(mixing(matrix).matrix, t.double())
+
+
+def _linear(matrix: Float[Tensor, "K K"], kind: str) -> Affine:
+    return Affine(matrix.double(), torch.zeros(len(matrix)).double(), kind)
 
 
 def shift(t: Float[Tensor, " K"]) -> Affine:
     """A' = A + t: another zero for each channel."""
-    return affine(torch.eye(len(t)), t, "shift")
+    return Affine(torch.eye(len(t)).double(), t.double(), "shift")
 
 
 @dataclass(frozen=True, eq=False)
@@ -382,10 +383,10 @@ def _neighbours(model: nn.Module, name: str, T: Affine) -> tuple[nn.Module, nn.M
     producer = module(node)
     node = only(node.users, "users")
     while not isinstance(module(node), nn.Conv2d | nn.Linear):
-        reason = BETWEEN.get(
-            node.target if module(node) is None else type(module(node)), "is not known to let it by"
-        )
-        if not (reason is ALWAYS or (T.monotone and (reason is MONOTONE or not T.shift.any()))):
+        here = node.target if module(node) is None else type(module(node))
+        reason = BETWEEN.get(here, "is not known to let it by")
+        positive = T.monotone and not T.shift.any()
+        if not {ALWAYS: True, MONOTONE: T.monotone, POSITIVE: positive}.get(reason, False):
             raise ValueError(
                 f"fold: got a {T.kind}, but {node.name!r} {reason}; use the inserted form"
             )
