@@ -59,7 +59,8 @@ def passes(files: tuple[str, ...], mutant: tuple[str, ...] | None = None) -> boo
         sys.dont_write_bytecode = True
         os.environ["PYTHONPATH"] = folder
         code = pytest.main(
-            ["-qx", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
+            ["-qx", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:nbval"]
+            + ["--hypothesis-profile=mutants"]
             + [str(ROOT / "tests" / name) for name in files]
         )
         if code not in (0, 1):  # 1: a test failed, as it should; anything else is our own fault
@@ -83,7 +84,7 @@ def main(modules: list[str]) -> int:
     files = tuple(sorted({name for m in mutants for name in tests_of(m)}))
     # Each mutant has a process of its own, forked from one that has imported torch already.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torchvision", "beartype"])
+    context.set_forkserver_preload(["torch", "torchvision", "hypothesis", "jaxtyping", "beartype"])
     with context.Pool(2, maxtasksperchild=1) as pool:
         if not pool.apply(passes, (files,)):
             print(f"the clean package must pass first; see: pytest {' '.join(files)}")

@@ -17,25 +17,28 @@ class Table(Directive):
         """Write the table as Markdown and parse it."""
         root = Path(self.state.document.settings.env.app.srcdir)
         ran, guarded = ledger.checks(root), ledger.guards(root)
-        lines = ["::::{list-table}", ":header-rows: 1", ":widths: 6 50 22 22", ""]
-        lines += ["* - Claim", "  - It says", "  - Where it ran", "  - Verdict and guard"]
+        lines = ["::::{list-table}", ":header-rows: 1", ":widths: 12 53 35", ""]
+        lines += ["* - Claim", "  - It says", "  - Where it ran, and its tests"]
         for claim, entry in ledger.claims(root).items():
-            lines += [f"* - (claim-{claim})=", f"    **{claim}**"]
-            for i, key in enumerate(("says", "note", "question", "answer")):
-                if text := entry.get(key):
-                    label = "" if key == "says" else f"*{key.capitalize()}:* "
-                    lines += [f"{'    ' if i else '  - '}{label}{text}", ""]
-            places = {
-                f"{{doc}}`/notebooks/{chapter.path.stem}`": None
-                for chapter, _ in ran.get(claim, [])
-            }
-            lines += [f"  - {', '.join(places) or 'chapter ' + entry['chapter'] + ', to come'}"]
-            tests = [f"`{test.split('::')[1]}`" for test in guarded.get(claim, [])]
-            guard = ", ".join(tests) or entry.get("unguarded", "no test yet")
-            lines += [f"  - **{entry['verdict']}**", "", f"    {guard}"]
+            chapters = dict.fromkeys(chapter.path.stem for chapter, _ in ran.get(claim, []))
+            places = [f"{{doc}}`/notebooks/{name}`" for name in chapters]
+            tests = [name.split("::test_")[1].replace("_", " ") for name in guarded.get(claim, [])]
+            says = [entry["says"]] + [
+                f"*{key.capitalize()}:* {entry[key]}"
+                for key in ("note", "question", "answer")
+                if key in entry
+            ]
+            where = [", ".join(places) or f"Chapter {entry['chapter']}, to come"]
+            where += [f"*Test:* {test}" for test in tests]
+            where += [f"*No test:* {entry[key]}" for key in ("unguarded",) if key in entry]
+            lines += [f"* - (claim-{claim})=", f"    **{claim}** {entry['verdict']}"]
+            for paragraphs in (says, where):
+                lines += [f"  - {paragraphs[0]}"]
+                for paragraph in paragraphs[1:]:
+                    lines += ["", f"    {paragraph}"]
         box = nodes.container(classes=["ledger"])
         self.state.nested_parse(StringList([*lines, "::::"], "ledger"), 0, box)
-        return box.children
+        return [box]
 
 
 def _warn(app):

@@ -1,0 +1,44 @@
+// Runs in a page and tells what is there.  Text inside code, scripts and formulas is no prose.
+async () => {
+  if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
+  const main = document.querySelector("main") ?? document.body;
+  const texts = [];
+  const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
+  const skip = "script, style, code, pre, textarea, mjx-container, .MathJax";
+  while (walker.nextNode()) {
+    const node = walker.currentNode, parent = node.parentElement;
+    if (node.data.trim() && !parent.closest(skip)) texts.push([node.data.trim(), parent]);
+  }
+  const rgba = (text) => {
+    const v = (text.match(/[\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
+    return v.length < 4 ? [...v, 1] : v;
+  };
+  const background = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = rgba(getComputedStyle(e).backgroundColor);
+      if (c[3] > 0.5) return c;
+    }
+    return [255, 255, 255, 1];
+  };
+  const light = (c) => {
+    const f = c.slice(0, 3).map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * f[0] + 0.7152 * f[1] + 0.0722 * f[2];
+  };
+  const contrast = (e) => {
+    const [a, b] = [light(rgba(getComputedStyle(e).color)), light(background(e))];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  };
+  return {
+    theme: document.documentElement.dataset.theme ?? null,
+    prose: texts.map(([t]) => t).join("\n"),
+    faint: texts.filter(([, e]) => /\w{3}/.test(e.textContent) && e.checkVisibility() && contrast(e) < 2).map(([t]) => t.slice(0, 60)),
+    formulas: [...document.querySelectorAll(".math")].map((e) => !!e.querySelector("mjx-container")),
+    mathErrors: [...document.querySelectorAll("mjx-merror, [data-mjx-error]")].map((e) => e.textContent),
+    images: [...document.images].map((i) => ({
+      src: i.getAttribute("src") ?? "", alt: i.getAttribute("alt"), broken: i.complete && !i.naturalWidth,
+      filter: getComputedStyle(i).filter, inText: main.contains(i),
+    })),
+    links: [...document.querySelectorAll("a[href]")].map((a) => a.href),
+    ids: [...document.querySelectorAll("[id], a[name]")].flatMap((e) => [e.id, e.getAttribute("name")]),
+  };
+}

@@ -1,0 +1,124 @@
+"""What the repository promises of its files: notebooks, licences, sizes, paths, imports."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from zerocam import ledger
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TRACKED = subprocess.run(
+    ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+).stdout.split("\0")[:-1]
+PICTURES = {"image/png", "image/svg+xml", "image/jpeg"}
+
+
+def cells(path: Path, kind: str) -> list[dict]:
+    return [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == kind]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_notebook_is_stored_as_it_ran(path):
+    notebook = json.loads(path.read_text())
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    counts = []
+    for cell in cells(path, "code"):
+        assert cell["execution_count"] is not None, f"never ran: {source(cell)[:60]!r}"
+        assert "execution" not in cell["metadata"], "holds time stamps"
+        counts.append(cell["execution_count"])
+        expected = "raises-exception" in cell["metadata"].get("tags", [])
+        for output in cell["outputs"]:
+            assert expected or output["output_type"] != "error", output.get("evalue")
+            assert output.get("name") != "stderr", f"a warning: {output['text']}"
+    assert counts == list(range(1, len(counts) + 1)), "not run once from top to bottom"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_notebook_is_readable(path):
+    code = cells(path, "code")
+    assert len(code) <= 25
+    assert max(len(source(c).splitlines()) for c in code) <= 20
+    words = 0
+    for cell in json.loads(path.read_text())["cells"]:
+        if cell.get("outputs"):
+            break
+        words += len(source(cell).split()) if cell["cell_type"] == "markdown" else 0
+    assert words <= 200, f"{words} words before the first output"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_every_picture_has_a_text(path):
+    for cell in cells(path, "code"):
+        if any(PICTURES & output.get("data", {}).keys() for output in cell["outputs"]):
+            alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(alt.split()) >= 4, f"no alt text: {source(cell)[:60]!r}"
+
+
+def test_prose_outputs_claims_and_tests_agree():
+    assert ledger.problems(ROOT) == []
+
+
+def test_no_file_names_a_place_on_one_machine():
+    # Written so that this file does not match itself.
+    place = re.compile(
+        r"(?<![\w.:/])/(?:" + "|".join(["work", "root", "tmp", "home", "Users"]) + ")/"
+    )
+    found = []
+    for name in TRACKED:
+        path = ROOT / name
+        if name.startswith("book/_static/vendor/") or not path.is_file():
+            continue
+        text = path.read_bytes().decode("utf-8", errors="ignore")
+        found += [f"{name}: {match.group()}" for match in place.finditer(text)]
+    assert found == []
+
+
+def test_import_loads_no_plotting_and_no_widgets():
+    code = (
+        "import sys, zerocam; print(*({'matplotlib', 'ipywidgets', 'IPython'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_the_package_stays_small():
+    lines = {p.name: len(p.read_text().splitlines()) for p in (ROOT / "src").rglob("*.py")}
+    assert sum(lines.values()) < 2000, lines
+
+
+def test_each_dependency_is_pinned_for_every_platform():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = list(project["dependencies"])
+    wanted += [line for extra in project["optional-dependencies"].values() for line in extra]
+    lock = (ROOT / "requirements.lock").read_text()
+    pinned = set(re.findall(r"^([\w.-]+)==", lock, re.M))
+    names = {re.match(r"[\w.-]+", line).group().lower() for line in wanted}
+    assert names - pinned == set()
+    assert not re.search(r"nvidia|cuda|://", lock)
+
+
+def test_conda_reads_the_one_list():
+    *conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert [re.match(r"\w+", line).group() for line in conda] == ["python", "pip"]
+    assert pip == {"pip": ["-c requirements.lock", "-e .[book,test]"]}
+
+
+def test_the_version_is_one():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
