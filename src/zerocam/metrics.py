@@ -1,0 +1,124 @@
+"""How well a map fits a known region, each with its range and its degenerate case.
+
+    M      maps, already at the mask's resolution        (N, H, W)
+    mask   where the object is                           (N, H, W) bool
+
+A metric that reads the size of the values says which normalisation it reads them under: that
+choice, not the map, often decides.  A blank map has no highest point; metrics count it as a miss.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Map = Float[Tensor, "N H W"]
+Mask = Bool[Tensor, "N H W"]
+How = Literal["none", "max", "minmax", "rank"]
+HOWS = ("none", "max", "minmax", "rank")
+
+
+def enlarge(M: Float[Tensor, "N h w"], size: int | tuple[int, int]) -> Map:
+    """Bilinear, pixel centres aligned to pixel areas (align_corners=False)."""
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    return F.interpolate(M[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def normalise(M: Map, how: How) -> Map:
+    """Scale each map: "none", M; "max", M / max M; "minmax", (M - min) / (max - min); "rank".
+
+    "max" keeps zero where it was; "minmax" and "rank" run from 0, the lowest, to 1.  Degenerate:
+    where max M <= 0, "max" gives zeros; where M is constant, "minmax" and "rank" do.  Ties share
+    their mean rank.
+    """
+    low, high = M.amin((1, 2), keepdim=True), M.amax((1, 2), keepdim=True)
+    if how == "none":
+        return M
+    if how == "max":
+        return torch.where(high > 0, M / torch.where(high > 0, high, 1), 0)
+    spread = torch.where(high > low, high - low, 1)
+    if how == "minmax":
+        return (M - low) / spread
+    if how == "rank":
+        flat = M.flatten(1)
+        ordered = flat.sort(1).values
+        below = torch.searchsorted(ordered, flat.contiguous())
+        not_above = torch.searchsorted(ordered, flat.contiguous(), right=True)
+        rank = (below + not_above - 1).to(M.dtype) / 2 / max(flat.shape[1] - 1, 1)
+        return torch.where(high > low, rank.view_as(M), 0)
+    raise ValueError(f"how: got {how!r}, wanted one of {', '.join(HOWS)}")
+
+
+def blank(M: Float[Tensor, "N h w"]) -> Bool[Tensor, " N"]:
+    """Whether a map has no positive value: what a final ReLU would leave empty."""
+    return M.amax((1, 2)) <= 0
+
+
+def pointing(M: Map, mask: Mask) -> Bool[Tensor, " N"]:
+    """Whether the highest point lies in the mask (Zhang et al., arXiv:1608.00507); blank: no."""
+    _fit(M, mask)
+    top = M.flatten(1).argmax(1, keepdim=True)
+    return mask.flatten(1).gather(1, top)[:, 0] & ~blank(M)
+
+
+def energy_inside(M: Map, mask: Mask) -> Float[Tensor, " N"]:
+    """Share of the positive mass that lies in the mask: 0 to 1; blank: 0.
+
+    For the share of the negative mass, pass -M.
+    """
+    _fit(M, mask)
+    positive = M.relu()
+    total = positive.sum((1, 2))
+    return (positive * mask).sum((1, 2)) / torch.where(total > 0, total, 1)
+
+
+def above(M: Map, fraction: float = 0.15, how: How = "max") -> Mask:
+    """Where the normalised map exceeds `fraction`: the paper's box is drawn round this at 15 %."""
+    return normalise(M, how) > fraction
+
+
+def iou(M: Map, mask: Mask, fraction: float = 0.15, how: How = "max") -> Float[Tensor, " N"]:
+    """Overlap of `above` with the mask, intersection over union: 0 to 1; both empty: 0."""
+    _fit(M, mask)
+    found = above(M, fraction, how)
+    union = (found | mask).sum((1, 2))
+    return (found & mask).sum((1, 2)).to(M.dtype) / union.clamp(min=1)
+
+
+def deletion(
+    score: Callable[[Tensor], Float[Tensor, " N"]],
+    x: Float[Tensor, "N ch H W"],
+    M: Map,
+    *,
+    blank_image: Tensor | float = 0.0,
+    steps: int = 20,
+    insert: bool = False,
+) -> Float[Tensor, "N s"]:
+    """Scores while the highest positions are replaced by `blank_image`, step by step.
+
+    Column j has a share j / steps of the positions replaced, in the map's order; with `insert`
+    they are uncovered on the blank image instead.  `blank_image` is a choice of zero, too.
+    Source: Petsiuk et al., RISE, BMVC 2018.
+    """
+    _fit(M, M > 0)
+    if x.shape[2:] != M.shape[1:]:
+        raise ValueError(
+            f"M: got {tuple(M.shape[1:])} for images of {tuple(x.shape[2:])}; enlarge the map first"
+        )
+    order = M.flatten(1).argsort(1, descending=True, stable=True).argsort(1).view_as(M)
+    columns = []
+    for j in range(steps + 1):
+        chosen = (order < round(M[0].numel() * j / steps))[:, None]
+        columns.append(score(torch.where(chosen ^ insert, torch.as_tensor(blank_image).to(x), x)))
+    return torch.stack(columns, 1)
+
+
+def _fit(M: Tensor, mask: Tensor) -> None:
+    if M.shape != mask.shape:
+        raise ValueError(
+            f"M: got {tuple(M.shape)} for masks of {tuple(mask.shape)}, wanted the same shape; "
+            "enlarge the map to the mask"
+        )

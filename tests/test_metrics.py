@@ -1,0 +1,89 @@
+"""Metrics: by hand on 2 x 3 maps, degenerate cases, laws, refusals."""
+
+import pytest
+import torch
+
+from zerocam import metrics
+
+M = torch.tensor([[[4.0, 2.0, 0.0], [-4.0, 1.0, 0.5]]])
+MASK = torch.tensor([[[True, False, False], [True, False, True]]])
+EMPTY = -torch.ones(1, 2, 3)
+
+
+def test_normalise_by_hand():
+    assert torch.equal(metrics.normalise(M, "none"), M)
+    assert torch.equal(metrics.normalise(M, "max"), M / 4)
+    assert torch.equal(metrics.normalise(M, "minmax"), (M + 4) / 8)
+    assert metrics.normalise(M, "rank").tolist() == [
+        [
+            [1.0, pytest.approx(0.8), pytest.approx(0.2)],
+            [0.0, pytest.approx(0.6), pytest.approx(0.4)],
+        ]
+    ]
+
+
+def test_ties_share_a_rank():
+    tied = torch.tensor([[[3.0, 1.0, 1.0]]])
+    assert metrics.normalise(tied, "rank").tolist() == [[[1.0, 0.25, 0.25]]]
+
+
+@pytest.mark.parametrize("how", ["max", "minmax", "rank"])
+def test_a_constant_map_scales_to_zeros(how):
+    assert not metrics.normalise(EMPTY, how).any()
+
+
+def test_metrics_by_hand():
+    assert metrics.pointing(M, MASK).tolist() == [True]
+    assert metrics.pointing(M, ~MASK).tolist() == [False]
+    assert metrics.energy_inside(M, MASK).tolist() == [pytest.approx(4.5 / 7.5)]
+    assert metrics.energy_inside(-M, MASK).tolist() == [1.0]
+    assert metrics.above(M).tolist() == [[[True, True, False], [False, True, False]]]
+    assert metrics.iou(M, MASK).tolist() == [pytest.approx(1 / 5)]
+    assert metrics.iou(M, MASK, how="minmax").tolist() == [pytest.approx(2 / 6)]
+    assert metrics.blank(M).tolist() == [False]
+
+
+def test_a_blank_map_is_a_miss():
+    everywhere = torch.ones(1, 2, 3, dtype=torch.bool)
+    assert metrics.blank(EMPTY).tolist() == [True]
+    assert metrics.pointing(EMPTY, everywhere).tolist() == [False]
+    assert metrics.energy_inside(EMPTY, everywhere).tolist() == [0.0]
+    assert metrics.iou(EMPTY, everywhere).tolist() == [0.0]
+    assert metrics.iou(EMPTY, ~everywhere).tolist() == [0.0]
+
+
+def test_scaling_a_map_changes_no_metric():
+    for metric in (metrics.pointing, metrics.energy_inside, metrics.iou):
+        assert torch.equal(metric(8 * M, MASK), metric(M, MASK))
+
+
+def test_deletion_and_insertion_by_hand():
+    x = torch.arange(6.0).reshape(1, 1, 2, 3) + 1
+
+    def total(image):
+        return image.sum((1, 2, 3))
+
+    gone = metrics.deletion(total, x, M, steps=3)
+    assert gone.tolist() == [[21.0, 18.0, 7.0, 0.0]]  # 4 and 2 go first: pixels 1 and 2
+    back = metrics.deletion(total, x, M, steps=3, insert=True)
+    assert back.tolist() == [[0.0, 3.0, 14.0, 21.0]]
+
+
+def test_enlarging_keeps_a_constant():
+    assert torch.equal(
+        metrics.enlarge(torch.full((1, 2, 3), 2.0), (4, 6)), torch.full((1, 4, 6), 2.0)
+    )
+    assert metrics.enlarge(M, 8).shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("metric", [metrics.pointing, metrics.energy_inside, metrics.iou])
+def test_a_mask_of_another_size_is_refused(untyped, metric):
+    with pytest.raises(ValueError, match=r"got \(1, 2, 3\) for masks of \(1, 4, 4\).*enlarge"):
+        metric(M, torch.ones(1, 4, 4, dtype=torch.bool))
+
+
+def test_other_refusals(untyped):
+    with pytest.raises(ValueError, match="how: got 'log', wanted one of none, max, minmax, rank"):
+        metrics.normalise(M, "log")
+    with pytest.raises(ValueError, match="enlarge the map first"):
+        metrics.deletion(lambda x: x.sum((1, 2, 3)), torch.ones(1, 1, 9, 9), M)
