@@ -108,7 +108,7 @@ def deletion(
         raise ValueError(
             f"M: got {tuple(M.shape[1:])} for images of {tuple(x.shape[2:])}; enlarge the map first"
         )
-    order = M.flatten(1).argsort(1, descending=True, stable=True).argsort(1).view_as(M)
+    order = M.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1).view_as(M)
     columns = []
     for j in range(steps + 1):
         chosen = (order < round(M[0].numel() * j / steps))[:, None]
