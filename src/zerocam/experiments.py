@@ -1,0 +1,196 @@
+"""Results that need many seeds: one function per result, run here or on a cluster.
+
+    python -m zerocam.experiments                                        lists the studies
+    python -m zerocam.experiments NAME --seeds 0:20                      runs one, one seed at a time
+    python -m zerocam.experiments NAME --seeds 0:20 --jobs 2             on two processes
+    python -m zerocam.experiments NAME --seeds 0:20 --scheduler tcp://…  on a Dask cluster
+
+All give the same numbers.  Each seed is written to book/results/NAME.json as soon as it is done;
+seeds found there are not run again, so a run that was cut short goes on where it stopped.
+
+A study is a function `seed -> {name: number}` with the decorator `study`: it makes its own data
+and nets from the seed, uses no global random state, and takes seconds.  Its name is the name of
+the result, the first line of its docstring what the result says.
+"""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+
+import torch
+from joblib import Parallel, delayed, parallel_config
+from torch import Tensor
+
+Study = Callable[[int], dict[str, float]]
+RESULTS = Path(__file__).parents[2] / "book" / "results"
+STUDIES: dict[str, Study] = {}
+
+
+def study(function: Study) -> Study:
+    """Register a study under its function's name."""
+    STUDIES[function.__name__] = function
+    return function
+
+
+@dataclass(frozen=True)
+class Result:
+    """The numbers of a study, seed by seed: seeds[seed][name], in order of seeds."""
+
+    name: str
+    seeds: dict[int, dict[str, float]]
+    made: dict[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> Tensor:
+        """The number called `key`, one entry per seed, in float64."""
+        return torch.tensor([run[key] for run in self.seeds.values()], dtype=torch.float64)
+
+    def keys(self) -> list[str]:
+        """The names of the numbers."""
+        return list(next(iter(self.seeds.values())))
+
+    def mean(self, key: str) -> float:
+        """The mean over seeds."""
+        return self[key].mean().item()
+
+    def interval(self, key: str, *, one_more: bool = False) -> tuple[float, float]:
+        """The 95 % interval of the mean (Student's t); of one more seed's value with `one_more`.
+
+        Raises ValueError for fewer than two seeds.
+        """
+        from scipy.stats import t
+
+        n, values = len(self.seeds), self[key]
+        if n < 2:
+            raise ValueError(f"seeds: got {n}, wanted 2 or more for an interval; run more seeds")
+        half = t.ppf(0.975, n - 1) * values.std().item() * (1 / n + one_more) ** 0.5
+        return values.mean().item() - half, values.mean().item() + half
+
+    def line(self, *keys: str, digits: int = 2) -> str:
+        """`name = mean; name_low = ...; name_high = ...`, a line for each key: prose may use it."""
+
+        def show(value: float) -> str:
+            return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
+
+        rows = [(k, self.mean(k), *self.interval(k)) for k in keys or self.keys()]
+        return "\n".join(
+            f"{k} = {show(m)}; {k}_low = {show(low)}; {k}_high = {show(high)}"
+            for k, m, low, high in rows
+        )
+
+
+def versions() -> dict[str, str]:
+    """What the numbers depend on besides the seed."""
+    return {"python": platform.python_version(), "torch": torch.__version__.split("+")[0]}
+
+
+def run(
+    name: str,
+    seeds: Iterable[int],
+    *,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    folder: Path | None = None,
+) -> Result:
+    """The study's numbers for these seeds, the same however they are computed.
+
+    jobs: processes on this machine.  scheduler: the address of a Dask scheduler, instead.  folder:
+    where NAME.json is kept; seeds found there are not run again, and each new one is written as it
+    comes.  None stores nothing.
+
+    A Dask cluster runs the seeds of a lost worker again on another one.  Raises ValueError for an
+    unknown study, and when the stored numbers were made with other versions.
+    """
+    if name not in STUDIES:
+        raise ValueError(f"study: got {name!r}, wanted one of {', '.join(STUDIES)}")
+    wanted = sorted(set(seeds))
+    stored = load(name, folder) if folder and (folder / f"{name}.json").exists() else None
+    if stored and {k: stored.made.get(k) for k in versions()} != versions():
+        raise ValueError(
+            f"{name}: stored with {stored.made}, this is {versions()}; "
+            "delete the file to make all numbers anew"
+        )
+    done = dict(stored.seeds) if stored else {}
+    todo = [seed for seed in wanted if seed not in done]
+    with _backend(jobs, scheduler):
+        work = (delayed(_one)(STUDIES[name], seed) for seed in todo)
+        for seed, numbers in Parallel(return_as="generator_unordered", batch_size=1)(work):
+            done[seed] = numbers
+            if folder:
+                _write(name, done, folder)
+    return Result(name, {seed: done[seed] for seed in wanted})
+
+
+def load(name: str, folder: Path | None = None) -> Result:
+    """The stored numbers of a study."""
+    raw = json.loads(((folder or RESULTS) / f"{name}.json").read_text())
+    return Result(raw["name"], {int(s): v for s, v in raw["seeds"].items()}, raw["made"])
+
+
+@contextmanager
+def _backend(jobs: int, scheduler: str | None) -> Iterator[None]:
+    if scheduler is None:
+        with parallel_config("loky", n_jobs=jobs) if jobs > 1 else nullcontext():
+            yield
+        return
+    from distributed import Client
+
+    with Client(scheduler) as client, parallel_config("dask", client=client):
+        yield
+
+
+def _one(function: Study, seed: int) -> tuple[int, dict[str, float]]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in the same order everywhere
+    try:
+        return seed, {k: float(v) for k, v in function(seed).items()}
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _write(name: str, done: dict[int, dict[str, float]], folder: Path) -> None:
+    seeds = sorted(done)
+    span = f"{seeds[0]}:{seeds[-1] + 1}"
+    if seeds != list(range(seeds[0], seeds[-1] + 1)):
+        span = ",".join(map(str, seeds))
+    made = {"command": f"python -m zerocam.experiments {name} --seeds {span}"}
+    made |= versions() | {"date": date.today().isoformat()}
+    text = json.dumps(asdict(Result(name, {s: done[s] for s in seeds}, made)), indent=1) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{name}.json.part"
+    part.write_text(text)
+    os.replace(part, folder / f"{name}.json")  # at no moment is there half a file
+
+
+def _span(text: str) -> list[int]:
+    start, colon, stop = text.partition(":")
+    return list(range(int(start), int(stop))) if colon else [int(s) for s in text.split(",")]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a study from the command line and print its means with their intervals."""
+    parser = argparse.ArgumentParser(prog="python -m zerocam.experiments")
+    parser.add_argument("name", nargs="?", choices=list(STUDIES))
+    parser.add_argument("--seeds", type=_span, default=_span("0:20"), help="0:20, or 1,5,7")
+    parser.add_argument("--jobs", type=int, default=1, help="processes on this machine")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler")
+    parser.add_argument("--folder", type=Path, default=RESULTS, help="where NAME.json is kept")
+    o = parser.parse_args(argv)
+    if o.name is None:
+        for name, function in STUDIES.items():
+            print(f"{name:20} {(function.__doc__ or '').splitlines()[0]}")
+        return 0
+    result = run(o.name, o.seeds, jobs=o.jobs, scheduler=o.scheduler, folder=o.folder)
+    print(result.line(digits=3) if len(result.seeds) > 1 else result.seeds)
+    return 0
+
+
+if __name__ == "__main__":
+    from zerocam import experiments  # the registry that workers import, not this run's second copy
+
+    raise SystemExit(experiments.main())
