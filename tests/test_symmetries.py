@@ -656,16 +656,23 @@ def test_folding_refuses_what_it_does_not_know():
     T = sym.scaling(torch.tensor([2.0, 4.0, 8.0]))
     with pytest.raises(ValueError, match="'mean' is not known to let it by"):
         folded(Functional(torch.relu), T)
-    with pytest.raises(ValueError, match="has 2 users, wanted a plain chain"):
+    with pytest.raises(ValueError, match="is not the next link of a plain chain"):
         folded(Functional(lambda A: A + A.tanh()), T)
     with pytest.raises(ValueError, match=r"cannot be traced .*; use the inserted form"):
         folded(Functional(lambda A: A if A.sum() > 0 else -A), T)
-    with pytest.raises(ValueError, match=r"symmetry of 2 channels .* use the inserted form"):
+    with pytest.raises(ValueError, match="got 2 channels between weights"):
         folded(net("gap"), sym.shift(torch.ones(2)))
     twice = relu_net(conv(K, K, 5))
     twice.features.append(twice.features[1])
-    with pytest.raises(ValueError, match="runs twice"):
+    with pytest.raises(ValueError, match="plain chain"):
         folded(twice, T)
+    twice.features, twice.head[2] = twice.features[0], nn.Sequential(nn.Linear(K, K), nn.ReLU())
+    twice.head.extend([twice.head[2][0], linear(C, K, 1)])
+    with pytest.raises(ValueError, match="'head_2_0' is not known"):  # the same layer again
+        folded(twice, T)
+    twice.unused = nn.ReLU()
+    with pytest.raises(ValueError, match="no weights around 'unused'"):
+        reparametrize(twice, "unused", T, fold=True)
 
 
 # ---- reparametrize: the copy, the original, the check -------------------------------------------

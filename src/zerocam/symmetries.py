@@ -12,7 +12,6 @@ shift adds alpha' . t at every position.
 
 import copy
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -326,9 +325,8 @@ def _fold(
     inputs, K = consumer.weight.shape[1], len(T.shift)
     if inputs % K or len(producer.weight) != K or (not flat and inputs != K):
         raise ValueError(
-            f"fold: got a symmetry of {K} channels between {type(producer).__name__} and "
-            f"{type(consumer).__name__} with weights {tuple(producer.weight.shape)} and "
-            f"{tuple(consumer.weight.shape)}, wanted one channel each; use the inserted form"
+            f"fold: got {K} channels between weights {tuple(producer.weight.shape)} and "
+            f"{tuple(consumer.weight.shape)}, wanted as many; use the inserted form"
         )
     # Large enough for the window in the middle to be free of padding.
     size = [inputs // K] if flat else [4 * max(consumer.kernel_size) * max(consumer.dilation)] * 2
@@ -361,37 +359,23 @@ def _neighbours(model: nn.Module, name: str, T: Affine) -> tuple[nn.Module, nn.M
         raise ValueError(
             f"fold: this {type(model).__name__} cannot be traced ({error}); use the inserted form"
         ) from error
-
-    def module(node: fx.Node) -> nn.Module | None:
-        return model.get_submodule(node.target) if node.op == "call_module" else None
-
-    def only(candidates: Iterable[fx.Node], what: str) -> fx.Node:
-        found = list(candidates)
-        if len(found) != 1 or sum(n.target == node.target for n in nodes) > 1:
-            raise ValueError(
-                f"fold: {node.name!r} runs twice or has {len(found)} {what}, wanted a plain chain; "
-                "use the inserted form"
-            )
-        return found[0]
-
-    within = [n for n in nodes if f"{n.target}.".startswith(f"{name}.")]
-    if not within:
-        raise ValueError(f"fold: layer {name!r} is not reached in this forward; name one that runs")
-    node = within[-1]
-    while not isinstance(module(node), nn.Conv2d | nn.Linear | nn.BatchNorm2d):
-        node = only(node.all_input_nodes, "inputs")
-    producer = module(node)
-    node = only(node.users, "users")
-    while not isinstance(module(node), nn.Conv2d | nn.Linear):
-        here = node.target if module(node) is None else type(module(node))
-        reason = BETWEEN.get(here, "is not known to let it by")
-        positive = T.monotone and not T.shift.any()
+    modules = [n.op == "call_module" and model.get_submodule(n.target) for n in nodes]
+    within = [i for i, n in enumerate(nodes) if f"{n.target}.".startswith(f"{name}.")]
+    weighted = nn.Conv2d | nn.Linear | nn.BatchNorm2d
+    made = [i for i in range(max(within, default=-1) + 1) if isinstance(modules[i], weighted)]
+    positive = T.monotone and not T.shift.any()
+    for i in range(made[-1] if made else len(nodes), len(nodes) - 1):
+        node, reader, module = nodes[i], nodes[i + 1], modules[i + 1]
+        reason = BETWEEN.get(type(module) if module else reader.target, "is not known to let it by")
+        if list(node.users) != [reader] or modules.count(modules[made[-1]]) > 1:
+            reason = "is not the next link of a plain chain"
+        elif isinstance(module, nn.Conv2d | nn.Linear) and modules.count(module) == 1:
+            return modules[made[-1]], module
         if not {ALWAYS: True, MONOTONE: T.monotone, POSITIVE: positive}.get(reason, False):
             raise ValueError(
-                f"fold: got a {T.kind}, but {node.name!r} {reason}; use the inserted form"
+                f"fold: got a {T.kind}, but {reader.name!r} {reason}; use the inserted form"
             )
-        node = only(node.users, "users")
-    return producer, module(node)
+    raise ValueError(f"fold: no weights around {name!r} in this forward; use the inserted form")
 
 
 def _recode_output(m: nn.Module, T: Affine) -> None:
