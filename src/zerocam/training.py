@@ -143,9 +143,7 @@ def accuracy(model: nn.Module, x: Float[Tensor, "N ..."], labels: Int[Tensor, " 
 def ship(folder: Path | None = None) -> dict[str, Any]:
     """Make weights/scene_net.safetensors and its record, scene_net.json; returns the record."""
     folder = Path(str(WEIGHTS)) if folder is None else folder
-    start = time.perf_counter()
     model, history = train_scene_net()
-    seconds = time.perf_counter() - start
     test = digit_scenes(1000, split="test", seed=1000, dtype=torch.float64)
     raw = save({name: value.contiguous() for name, value in model.state_dict().items()})
     record = {
@@ -155,7 +153,6 @@ def ship(folder: Path | None = None) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "seconds": round(seconds),
         "loss by epoch": [round(value, 6) for value in history.epochs],
         "accuracy on 1,000 test scenes": accuracy(model, test.x, test.labels[:, 0]),
     }
