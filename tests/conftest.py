@@ -1,8 +1,11 @@
 """Shared test settings."""
 
 import pytest
+import torch
 from hypothesis import Phase, settings
 from jaxtyping import config
+
+torch.set_num_threads(1)  # the tensors are tiny, and two processes share the machine
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 # For wrong versions of the code: to find one failing example is enough, do not shrink it.

@@ -16,13 +16,13 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "--no-header"]
 ALONE = ["-o", "addopts=--strict-markers"]  # without the package's doctests and shape checks
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/sanitize.cfg"]
 RUFF = [sys.executable, "-m", "ruff"]
-# Two notebooks at a time, but all cells of one in one process.
-PAIR = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]
+PAIR = ["-n", str(min(2, os.cpu_count() or 1))]
 
 GATES = {
-    "package": [*PYTEST],
+    "package": [*PYTEST, *PAIR],
     "mutants": [sys.executable, "tests/mutants.py"],
-    "notebooks": [*PYTEST, *ALONE, *NBVAL, *PAIR, "notebooks"],
+    # loadfile: all cells of a notebook run in one process
+    "notebooks": [*PYTEST, *ALONE, *NBVAL, *PAIR, "--dist", "loadfile", "notebooks"],
     "book": [os.environ.get("MAKE", "make"), "book", f"VENV={sys.prefix}"],
     "browser": [sys.executable, "tests/site/browser.py"],
     "site": [*PYTEST, *ALONE, "tests/site"],

@@ -31,7 +31,7 @@ async () => {
   return {
     theme: document.documentElement.dataset.theme ?? null,
     prose: texts.map(([t]) => t).join("\n"),
-    faint: texts.filter(([, e]) => /\w{3}/.test(e.textContent) && e.checkVisibility() && contrast(e) < 2).map(([t]) => t.slice(0, 60)),
+    faint: texts.filter(([t, e]) => /\w{3}/.test(t) && e.checkVisibility() && contrast(e) < 2).map(([t]) => t.slice(0, 60)),
     formulas: [...document.querySelectorAll(".math")].map((e) => !!e.querySelector("mjx-container")),
     mathErrors: [...document.querySelectorAll("mjx-merror, [data-mjx-error]")].map((e) => e.textContent),
     images: [...document.images].map((i) => ({
