@@ -72,6 +72,8 @@ def fit(
     parameters = list(model.parameters())
     if len(x) != len(targets) or len(x) == 0:
         raise ValueError(f"targets: got {len(targets)} for {len(x)} images, wanted one per image")
+    if batch < 1 or epochs < 1:
+        raise ValueError(f"batch, epochs: got {batch}, {epochs}, wanted 1 or more of each")
     if x.dtype != parameters[0].dtype:
         raise ValueError(
             f"x: got {x.dtype} for a model in {parameters[0].dtype}, wanted one format; "
