@@ -23,7 +23,7 @@ GATES = {
     "mutants": [sys.executable, "tests/mutants.py"],
     # loadfile: all cells of a notebook run in one process
     "notebooks": [*PYTEST, *ALONE, *NBVAL, *PAIR, "--dist", "loadfile", "notebooks"],
-    "book": [os.environ.get("MAKE", "make"), "book", f"VENV={sys.prefix}"],
+    "book": ["make", "book", f"VENV={sys.prefix}"],
     "browser": [sys.executable, "tests/site/browser.py"],
     "site": [*PYTEST, *ALONE, "tests/site"],
     "style": [*RUFF, "check", "."],
