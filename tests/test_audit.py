@@ -1,0 +1,302 @@
+"""The audit: by hand, the table of claim B6 as measured, where methods run, errors, families."""
+
+import functools
+
+import pytest
+import torch
+import torchvision
+from nets import K, Net, heads, images, integers
+from torch import nn
+
+import zerocam
+from zerocam import audit, methods, models, references, symmetries
+from zerocam.targets import centred
+
+
+def run(head, named=None, **kw):
+    return audit.audit(named, Net(heads()[head]), images(), 2, layer="features", **kw)
+
+
+# ---- by hand ------------------------------------------------------------------------------------
+
+
+def test_two_maps_compared_by_hand():
+    before = torch.tensor([[[0.0, 4.0], [-2.0, 1.0]]]).double()
+    same = audit.compare(before, before.clone())
+    assert same == {
+        "map": 0, "constant": True, "relu": 0, "minmax": 0, "argmax": True, "mask": True,
+    }  # fmt: skip
+    up = audit.compare(before, before + 1)
+    assert (up["map"], up["constant"], up["relu"], up["minmax"]) == (0.25, True, 0.25, 0)
+    assert (up["argmax"], up["mask"]) == (True, False)  # 1 of 5 is above 15 %
+    turned = audit.compare(before, -before)
+    assert (turned["map"], turned["constant"], turned["relu"]) == (2, False, 1)
+    assert (turned["argmax"], turned["mask"]) == (False, False)
+
+
+def test_a_blank_map_is_compared_with_what_it_becomes():
+    blank = torch.zeros(1, 2, 2).double()
+    assert audit.compare(blank, blank)["map"] == 0
+    assert audit.compare(blank, blank + 3)["map"] == 1
+
+
+def test_rounding_does_not_decide_about_a_mask():
+    before = torch.tensor([[[100.0, 14.0]]]).double()
+    assert audit.compare(before, before * torch.tensor([1, 1 + 1e-12]).double())["mask"]
+    assert not audit.compare(before, before * torch.tensor([1, 1.1]).double())["mask"]
+
+
+# ---- the table of B6 ----------------------------------------------------------------------------
+
+GAP = {
+    #                    permute  scale  flip   mix    shift     affine    softmax
+    "Grad-CAM":               ("u", "u", "u", "u", "one", "one", "c"),
+    "Grad-CAM, spatial mean": ("u", "u", "u", "u", "u", "u", "c"),
+    "HiResCAM":               ("u", "u", "u", "u", "one", "one", "c"),
+    "LayerCAM":               ("u", "u", "c", "c", "one", "c", "c"),
+    "XGrad-CAM":              ("u", "u", "u", "u", "one", "one", "c"),
+    "Grad-CAM++":             ("u", "u", "c", "c", "c", "c", "c"),
+    "Eigen-CAM":              ("u", "c", "u", "c", "c", "c", "u"),
+    "Eigen-CAM, centred":     ("u", "c", "u", "c", "u", "c", "u"),
+    "LaFAM":                  ("u", "c", "c", "c", "one", "c", "u"),
+}  # fmt: skip
+MLP = GAP
+FLAT = GAP | {
+    "HiResCAM":               ("u", "u", "u", "u", "c", "c", "c"),
+    "LayerCAM":               ("u", "u", "c", "c", "c", "c", "c"),
+    "XGrad-CAM":              ("u", "u", "u", "c", "c", "c", "c"),
+}  # fmt: skip
+WORD = {"u": "unchanged", "one": "one constant", "c": "changes"}
+
+
+@pytest.mark.claim("B6")
+@pytest.mark.parametrize(("head", "expected"), [("gap", GAP), ("mlp", MLP), ("flat", FLAT)])
+def test_which_method_keeps_which_symmetry(head, expected):
+    if head == "flat":  # its rows belong to (channel, position): no row for a softmax shift of K
+        expected = {name: row[:-1] for name, row in expected.items()}
+        table = run(head, symmetries=symmetries.KINDS[:-1]).table()
+    else:
+        table = run(head).table()
+    got = {name: tuple(v.split(" (")[0] for v in row) for name, row in table.T.items()}
+    assert got == {name: tuple(WORD[v] for v in row) for name, row in expected.items()}
+
+
+@pytest.mark.claim("G2")
+def test_referenced_and_centred_keeps_them_all():
+    """Spatial mean as reference, zero-sum scores as target: nothing moves, whatever the change."""
+    honest = {"honest": functools.partial(zerocam.grad_cam, relu=False,
+                                          reference=references.spatial_mean)}  # fmt: skip
+    for head in ("gap", "mlp", "conv"):
+        model = Net(heads()[head])
+        for seed in range(5):
+            report = audit.audit(honest, model, images(), centred(2), layer="features", seed=seed)
+            assert set(report.table().loc["honest"]) == {"unchanged"}, (head, seed)
+
+
+@pytest.mark.claim("B3")
+def test_under_a_shift_the_sign_moves_and_the_order_stays():
+    t = integers(K, seed=9) * 100
+    report = run("gap", symmetries={"shift": symmetries.shift(t)})
+    row = report.frame.loc["Grad-CAM", "shift"]
+    assert row["constant"]
+    assert row["argmax"]
+    assert row["relu"] > 0.1
+    assert row["minmax"] < report.tolerance
+    assert report.verdict("Grad-CAM", "shift", of="minmax") == "unchanged"
+    assert report.verdict("Grad-CAM", "shift", of="mask") == "changes"
+
+
+# ---- where a method runs ------------------------------------------------------------------------
+
+
+class Counting(nn.Module):
+    """Counts its runs."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.runs = inner, []
+
+    def forward(self, x):
+        self.runs.append(len(x))
+        return self.inner(x)
+
+
+def test_the_backbone_runs_once_where_the_model_can_be_cut():
+    model = Net(heads()["mlp"])
+    front = Counting(model.features)
+    model.features = nn.Sequential(front)
+    front.__dict__["runs"] = runs = []
+    report = audit.audit(None, model, images(), 2, layer="features")
+    assert set(report.ran_on.values()) == {"head"}
+    assert len(runs) == 1
+
+
+class Untraceable(nn.Module):
+    """Decides by value, which no tracer can follow."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) if x.sum() > -1e9 else x
+
+
+@pytest.mark.parametrize("head", ["gap", "mlp", "conv"])
+def test_head_and_whole_model_agree(head):
+    model, x = Net(heads()[head]), images()
+    on_head = audit.audit(None, model, x, 2, layer="features")
+    on_whole = audit.audit(None, Untraceable(model), x, 2, layer="inner.features")
+    assert set(on_head.ran_on.values()) == {"head"}
+    assert set(on_whole.ran_on.values()) == {"whole model"}
+    assert on_head.table().equals(on_whole.table())
+
+
+def test_a_method_that_needs_the_image_gets_the_whole_model():
+    seen = []
+
+    def needs_image(model, x, target, *, layer):
+        seen.append(tuple(x.shape))
+        return zerocam.grad_cam(model, x, target, layer=layer, relu=False)
+
+    def head_will_do(model, x, target, *, layer):
+        return zerocam.grad_cam(model, x, target, layer=layer, relu=False)
+
+    head_will_do.on_head = True
+    report = run("gap", [needs_image, head_will_do, methods.score_cam])
+    assert report.ran_on == {
+        "needs_image": "whole model", "head_will_do": "head", "score_cam": "whole model",
+    }  # fmt: skip
+    assert set(seen) == {tuple(images().shape)}
+    table = report.table()
+    assert (table.loc["needs_image"] == table.loc["head_will_do"]).all()
+
+
+def test_skip_connections_around_the_layer_are_kept():
+    torch.manual_seed(0)
+    model, x = torchvision.models.resnet18().eval(), torch.randn(2, 3, 64, 64)
+    place = audit.cut(model, x, "layer4.1.bn2")
+    torch.testing.assert_close(place.model(place.x.clone()), model(x), rtol=0, atol=1e-5)
+    here, there = (
+        zerocam.grad_cam(m, v, 3, layer=at, relu=False)
+        for m, v, at in ((model, x, "layer4.1.bn2"), (place.model, place.x, "cut"))
+    )
+    torch.testing.assert_close(there, here, rtol=0, atol=1e-6)
+
+
+# ---- errors, refusals, report -------------------------------------------------------------------
+
+
+def broken(model, x, target, *, layer):
+    raise RuntimeError("no such luck")
+
+
+def flat(model, x, target, *, layer):
+    return torch.zeros(3)
+
+
+def test_a_method_that_raises_is_a_row_with_its_error():
+    report = run("gap", [broken, flat, zerocam.grad_cam])
+    assert report.errors["broken"] == "RuntimeError: no such luck"
+    assert "wanted (N, h, w)" in report.errors["flat"]
+    assert set(report.table().loc["broken"]) == {"error"}
+    assert report.frame.loc["broken"].isna().all()
+    assert report.verdict("grad_cam", "permutation") == "unchanged"
+    for shown in (str(report), report._repr_html_()):
+        assert "no such luck" in shown
+
+
+def test_the_report_shows_rounding_in_text_and_hides_it_on_the_page():
+    report = run("mlp")
+    assert "unchanged (" in str(report)
+    assert "unchanged (" not in report._repr_html_()
+    assert "backbone run once: Grad-CAM" in str(report)
+
+
+def test_the_picture_shows_the_verdicts():
+    import matplotlib.pyplot as plt
+
+    report = run("gap")
+    fig, ax = plt.subplots()
+    report.plot(ax)
+    words = [t.get_text().replace("\n", " ") for t in ax.texts]
+    assert words == report.table().to_numpy().flatten().tolist()
+    assert [t.get_text() for t in ax.get_yticklabels()] == list(report.frame.index)
+    plt.close(fig)
+
+
+def test_the_same_seed_gives_the_same_report_and_another_does_not():
+    one, same, other = (run("gap", seed=s).frame for s in (1, 1, 2))
+    assert one.equals(same)
+    assert not one.equals(other)
+
+
+def test_the_model_is_left_as_it_was():
+    model = Net(heads()["mlp"]).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    audit.audit(None, model, images(), layer="features")
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not any(m._forward_hooks for m in model.modules())
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("kw", "message"),
+    [
+        ({"named": []}, "methods: got .*, wanted callables"),
+        ({"named": {"x": 3}}, "methods: got .*, wanted callables"),
+        ({"symmetries": ["twist"]}, "kind: got 'twist', wanted one of permutation"),
+        ({"symmetries": {"wide": symmetries.shift(torch.ones(7))}}, "wanted 7 channels"),
+    ],
+)
+def test_refusals(untyped, kw, message):
+    with pytest.raises(ValueError, match=message):
+        run("gap", **kw)
+
+
+def test_an_unknown_quantity_is_refused():
+    with pytest.raises(ValueError, match="of: got 'size', wanted one of map, relu"):
+        run("gap", {"g": zerocam.grad_cam}, symmetries=["shift"]).table("size")
+
+
+# ---- the peers, and the networks people use -----------------------------------------------------
+
+
+def test_the_peers_can_be_audited():
+    peers = [
+        audit.captum_method(), audit.pytorch_grad_cam_method(), audit.torchcam_method(),
+    ]  # fmt: skip
+    model, x = Net(heads()["gap"]).float(), images().float()
+    table = audit.audit(
+        peers, model, x, 2, layer="features", symmetries=["mixing", "shift"]
+    ).table()
+    assert table.loc["captum LayerGradCam", "mixing"] == "unchanged"
+    assert table.loc["captum LayerGradCam", "shift"].startswith("one constant")
+    assert set(table["mixing"]) == {"unchanged"}
+    assert table.shape == (3, 2)
+
+
+FAMILIES = [
+    "resnet18", "vgg16", "mobilenet_v3_large", "efficientnet_b0", "convnext_tiny", "densenet121",
+    "vit_b_16", "swin_t",
+]  # fmt: skip
+FEW = {k: audit.METHODS[k] for k in ("Grad-CAM", "Grad-CAM, spatial mean", "HiResCAM")}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_laws_hold_on_the_families_of_torchvision(name):
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name).eval()
+    if name == "vit_b_16":  # torchvision starts its head at zero: every score, every map is 0
+        torch.nn.init.normal_(model.heads.head.weight)
+    place = models.target_layer(name)
+    x = torch.randn(1, 3, *[224 if name == "vit_b_16" else 96] * 2)
+    report = audit.audit(
+        FEW, model, x, 7, layer=place.layer, reshape=place.reshape, symmetries=["mixing", "shift"]
+    )
+    assert report.errors == {}
+    assert set(report.ran_on.values()) == {"head"}
+    assert report.verdict("Grad-CAM", "mixing") == "unchanged"
+    assert report.verdict("Grad-CAM", "shift").startswith("one constant")
+    assert set(report.table().loc["Grad-CAM, spatial mean"]) == {"unchanged"}
