@@ -176,7 +176,7 @@ def random_symmetry(kind: str, K: int, seed: int = 0, size: float = 1.0) -> Symm
         raise ValueError(f"kind: got {kind!r}, wanted one of {', '.join(KINDS)}")
     Q, R = torch.linalg.qr(torch.randn(2, K, K, generator=draw, dtype=torch.float64))[0]
     M = Q @ stretch.diag() @ R
-    return mixing(M) if kind == "mixing" else affine(M, t)
+    return Affine(M, t if kind == "affine" else 0 * t, kind)
 
 
 # ---- the same network, told differently ---------------------------------------------------------
