@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import assume, given
+from strategies import integers_like
 
 from zerocam import metrics
 
@@ -55,6 +57,43 @@ def test_a_blank_map_is_a_miss():
 def test_scaling_a_map_changes_no_metric():
     for metric in (metrics.pointing, metrics.energy_inside, metrics.iou):
         assert torch.equal(metric(8 * M, MASK), metric(M, MASK))
+
+
+# ---- laws: what the final ReLU cannot change, and what it can ------------------------------------
+
+MAPS, MASKS = integers_like(2, 3, 4), integers_like(2, 3, 4).map(lambda t: t > 0)
+
+
+@given(M=MAPS, mask=MASKS)
+def test_the_relu_cannot_move_the_highest_point(M, mask):
+    assert torch.equal(metrics.pointing(M.relu(), mask), metrics.pointing(M, mask))
+
+
+@given(M=MAPS, mask=MASKS)
+def test_the_relu_cannot_change_a_mask_at_a_share_of_the_maximum(M, mask):
+    assert torch.equal(metrics.above(M.relu()), metrics.above(M))
+    assert torch.equal(metrics.iou(M.relu(), mask), metrics.iou(M, mask))
+    assert torch.equal(metrics.energy_inside(M.relu(), mask), metrics.energy_inside(M, mask))
+
+
+@given(M=MAPS)
+def test_after_min_max_the_threshold_sinks_among_the_negatives(M):
+    """At a share f of the range the threshold is min + f (max - min), not f max."""
+    low, high = M.amin((1, 2), keepdim=True), M.amax((1, 2), keepdim=True)
+    assume((low < high).all())
+    swollen = metrics.above(M, 0.25, "minmax")  # a power of two: exact up to the one division
+    assert torch.equal(swollen, 4 * (M - low) > high - low)
+    assert (swollen | ~metrics.above(M, 0.25) | (low > 0)).all()  # the mask can only grow
+
+
+@given(M=MAPS)
+def test_ranks_keep_the_order_and_nothing_else(M):
+    def rank(m):
+        return metrics.normalise(m, "rank")
+
+    assert torch.equal(rank(M), rank(M**3))
+    varies = (M.amin((1, 2)) < M.amax((1, 2))).to(M)[:, None, None]
+    torch.testing.assert_close(rank(M) + rank(-M), varies.expand_as(M))  # elevenths are rounded
 
 
 def test_deletion_and_insertion_by_hand():

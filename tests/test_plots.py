@@ -19,7 +19,7 @@ def ax():
 
 
 def test_zero_is_white_red_is_for_blue_is_against():
-    assert plots.SIGNED(0.5)[:3] == pytest.approx((1, 1, 1), abs=0.01)
+    assert plots.SIGNED(0.5)[:3] == (1, 1, 1)
     red, blue = plots.SIGNED(0.9), plots.SIGNED(0.1)
     assert red[0] > red[2]
     assert blue[2] > blue[0]

@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 
 RED, BLUE = "#b2182b", "#2166ac"
 SIGNED = LinearSegmentedColormap.from_list(
-    "signed", ["#053061", BLUE, "#92c5de", "#ffffff", "#f4a582", RED, "#67001f"]
+    "signed",
+    ["#053061", BLUE, "#92c5de", "#ffffff", "#f4a582", RED, "#67001f"],
+    N=257,  # odd, so that zero has a colour of its own: exactly white
 )
 
 
