@@ -4,6 +4,7 @@ Sums in another order differ by 1e-16 relative in float64; a few hundred steps d
 into a digit anybody prints.  In float32, where the differences are 1e-7, they do.
 """
 
+import copy
 import json
 import platform
 import time
@@ -116,6 +117,27 @@ def fit(
         model.zero_grad()
     by_epoch = [steps[i : i + per_epoch] for i in range(0, len(steps), per_epoch)]
     return History(tuple(steps), tuple(sum(e) / len(e) for e in by_epoch), tuple(watched))
+
+
+def mirrored(model: nn.Module) -> nn.Module:
+    """The same features under a negated head: a copy with W -> -W and b -> -b, so that y -> -y.
+
+    Negation is exact in floating point.  Trained with the same seed towards negated targets by a
+    loss with l(-y, -t) = l(y, t), such as the squared error, the copy keeps the original's features
+    bit for bit, and minus its head (tests/test_encodings.py).
+
+    Raises ValueError unless `model.head` ends in a linear layer.
+    """
+    twin = copy.deepcopy(model)
+    last = list(twin.head.modules())[-1] if hasattr(twin, "head") else twin
+    if not isinstance(last, nn.Linear):
+        raise ValueError(
+            f"model: got a head that ends in {type(last).__name__}, wanted a Linear last"
+        )
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.neg_()
+    return twin
 
 
 def train_scene_net(
