@@ -30,9 +30,11 @@ from joblib import Parallel, delayed, parallel_config
 from torch import Tensor
 
 from zerocam.cam import channel_weights, signed_map, tap
+from zerocam.encodings import decode, encode, scaled, squared_error
 from zerocam.metrics import HOWS, How, above, energy_inside, enlarge, iou, normalise, pointing
+from zerocam.models import SceneNet
 from zerocam.scenes import digit_scenes
-from zerocam.training import train_scene_net
+from zerocam.training import fit, train_scene_net
 
 Study = Callable[[int], dict[str, float]]
 RESULTS = Path(__file__).parents[2] / "book" / "results"
@@ -177,6 +179,75 @@ def _write(name: str, done: dict[int, dict[str, float]], folder: Path) -> None:
 def _span(text: str) -> list[int]:
     start, colon, stop = text.partition(":")
     return list(range(int(start), int(stop))) if colon else [int(s) for s in text.split(",")]
+
+
+# ---- chapter 5: label encodings ----------------------------------------------------------------
+
+ENCODINGS = {  # name: scale and shift of T = scale I + shift
+    "one_hot": (1, 0),
+    "reshuffled": (1, 0),  # the yardstick: one-hot once more, the batches in another order
+    "minus_one_hot": (-1, 0),
+    "plus_minus_one": (2, -1),
+    "softened": (0.8, 0.1),  # 0.9 and 0.1
+    "shifted": (1, 1),  # 2 and 1
+}
+
+
+def alike(M: Float[Tensor, "N h w"], R: Float[Tensor, "N h w"]) -> Float[Tensor, " N"]:
+    """Correlation of two maps over positions, -1 to 1: blind to scale and offset; flat: 0."""
+    M, R = (V.flatten(1) - V.flatten(1).mean(1, keepdim=True) for V in (M, R))
+    return F.cosine_similarity(M, R, dim=1)
+
+
+def encoded(seed: int, **net: str) -> dict[str, float]:
+    """Six nets that differ in their encoding alone, on both digits of 200 unseen pairs.
+
+    accuracy: single unseen digits.  point, opposite: pointing of relu(M), of relu(-M).  sum: mean
+    of sum_ij M, the score less its bias.  below: share of classes present for which it is negative.
+    lowest: the smallest activation.  like: `alike` with the one-hot net's map, times the sign of
+    the scale.  like_centred: the same for M less its mean over classes.  common: length of the
+    mean class-weight vector, as a share of the root mean square length.
+    """
+    train = digit_scenes(2000, seed=seed)
+    single, pairs = (
+        digit_scenes(200, digits=d, split="test", seed=d * 1000 + seed) for d in (1, 2)
+    )
+    own, row, c = pairs.masks.flatten(0, 1), torch.arange(400) // 2, pairs.labels.flatten()
+    found: dict[str, float] = {}
+    first: tuple[Tensor, Tensor] | None = None
+    for name, (scale, shift) in ENCODINGS.items():
+        T, sign = scaled(10, scale, shift), 1 if scale > 0 else -1
+        model, order = SceneNet(seed=seed, **net), seed + 500 * (name == "reshuffled")
+        fit(model, train.x, encode(T, train.labels[:, 0]), loss=squared_error, epochs=3, lr=0.01,
+            optimiser="adam", seed=order)  # fmt: skip
+        with torch.no_grad():
+            right = decode(T, model(single.x)) == single.labels[:, 0]
+            A, W = model.features(pairs.x), model.head.linear.weight
+            M = torch.einsum("ck,nkij->ncij", W, A) / A[0, 0].numel()
+        maps = M[row, c], (M - M.mean(1, keepdim=True))[row, c]
+        first = first or maps
+        total, big = maps[0].sum((1, 2)), enlarge(maps[0], 40)
+        numbers = {
+            "accuracy": right, "point": pointing(big, own), "opposite": pointing(-big, own),
+            "sum": total, "below": total < 0, "lowest": A.min(),
+            "like": sign * alike(maps[0], first[0]),
+            "like_centred": sign * alike(maps[1], first[1]),
+            "common": W.mean(0).norm() / W.square().sum(1).mean().sqrt(),
+        }  # fmt: skip
+        found |= {f"{key}_{name}": v.double().mean().item() for key, v in numbers.items()}
+    return found
+
+
+@study
+def encodings_relu(seed: int) -> dict[str, float]:
+    """What six label encodings make of the same ReLU net; see `encoded`."""
+    return encoded(seed, activation="relu")
+
+
+@study
+def encodings_tanh(seed: int) -> dict[str, float]:
+    """The same with tanh, whose activations have both signs."""
+    return encoded(seed, activation="tanh")
 
 
 # ---- chapter 7: the ReLU and its rivals --------------------------------------------------------
