@@ -105,7 +105,7 @@ def test_the_number_of_threads_changes_no_bit(optimiser):
         runs = []
         for n in (1, 2):
             torch.set_num_threads(n)
-            runs.append(small(optimiser=optimiser, lr=0.01, dropout=0.2))
+            runs.append(small(torch.float32, optimiser=optimiser, lr=0.01, dropout=0.2))
             assert torch.get_num_threads() == n
     finally:
         torch.set_num_threads(threads)
@@ -121,6 +121,19 @@ def test_the_seed_decides_the_order_and_nothing_else_does():
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(5)
     assert same(small(dropout=0.5)[0], small(dropout=0.5)[0])
+
+
+def test_dropout_does_not_change_the_order_of_the_images():
+    x = torch.arange(9.0).double()[:, None]
+    orders = []
+    for model in (line(), nn.Sequential(nn.Dropout(0.5), line())):
+        seen = []
+        fit(
+            model, x, x, loss=lambda y, t, seen=seen: (seen.extend(t[:, 0].tolist()), y.sum())[1],
+            batch=2, epochs=2, lr=0.0,
+        )  # fmt: skip
+        orders.append(seen)
+    assert orders[0] == orders[1]
 
 
 def test_rounding_does_not_reach_printed_digits_in_float64():
