@@ -4,7 +4,7 @@
     r   reference, broadcastable to A             e.g. (N, K, 1, 1)
 
 Grad-CAM weighs A itself, which is the choice r = 0.  A reference that moves with A when the
-layer is re-coded, A -> G A + t, leaves the map sum_k alpha_k (A_k - r_k) unchanged.
+layer is re-coded, A -> Q A + t, leaves the map sum_k alpha_k (A_k - r_k) unchanged.
 """
 
 from collections.abc import Callable

@@ -2,11 +2,11 @@
 
     A    activations at a layer            (N, K, h, w)   [a]
     G    ds/dA                             (N, K, h, w)   [score/a]
-    T    a change of coordinates of A      A' = M A + t
+    T    a change of coordinates of A      A' = Q A + t
     W, b the last linear layer             (C, K), (C,)
 
 If A' = T(A) and everything after it starts with T^-1, the network computes the same function,
-and the chain rule gives G' = M^-T G.  So alpha' . A' = alpha . A for t = 0, whatever M is, and a
+and the chain rule gives G' = Q^-T G.  So alpha' . A' = alpha . A for t = 0, whatever Q is, and a
 shift adds alpha' . t at every position.
 """
 
@@ -28,11 +28,11 @@ KINDS = ("permutation", "scaling", "sign flip", "mixing", "shift", "affine", "so
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """A'_j = sum_k M_jk A_k + t_j at every position, M invertible.
+    """A'_j = sum_k Q_jk A_k + t_j at every position, Q invertible.
 
     Linear re-codings leave Grad-CAM alone; the shift moves its zero.  The constructors
     `permutation`, `scaling`, `sign_flip`, `mixing`, `shift` and `affine` name the special cases.
-    An integer M with an integer inverse is inverted exactly.
+    An integer Q with an integer inverse is inverted exactly.
     """
 
     matrix: Float[Tensor, "K K"]
@@ -40,17 +40,17 @@ class Affine:
     kind: str = "affine"
 
     def __call__(self, A: Any, channel_dim: int | None = None) -> Float[Tensor, "..."]:
-        """A' = M A + t, along `channel_dim` (None: axis 1 of (N, K, h, w), else the last)."""
+        """A' = Q A + t, along `channel_dim` (None: axis 1 of (N, K, h, w), else the last)."""
         axis = channel_axis(A, len(self.shift)) if channel_dim is None else channel_dim
         moved = A.movedim(axis, -1) @ self.matrix.to(A).T + self.shift.to(A)
         return moved.movedim(-1, axis).contiguous()
 
     def push_gradient(self, G: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """G' = M^-T G.  The shift does not appear."""
+        """G' = Q^-T G.  The shift does not appear."""
         return Affine(self.inverse().matrix.T, torch.zeros_like(self.shift))(G)
 
     def inverse(self) -> "Affine":
-        """A = M^-1 A' - M^-1 t.  Raises ValueError for a singular M."""
+        """A = Q^-1 A' - Q^-1 t.  Raises ValueError for a singular Q."""
         M, eye = self.matrix, torch.eye(len(self.matrix)).to(self.matrix)
         inverse, failed = torch.linalg.inv_ex(M)
         rounded = inverse.round()
@@ -96,14 +96,14 @@ def sign_flip(signs: Float[Tensor, " K"]) -> Affine:
 
 
 def mixing(matrix: Float[Tensor, "K K"]) -> Affine:
-    """A' = M A: the same features in another basis.  Raises ValueError for a singular M."""
+    """A' = Q A: the same features in another basis.  Raises ValueError for a singular Q."""
     change = _linear(matrix, "mixing")
     change.inverse()
     return change
 
 
 def affine(matrix: Float[Tensor, "K K"], t: Float[Tensor, " K"]) -> Affine:
-    """A' = M A + t.  Raises ValueError if M is singular."""
+    """A' = Q A + t.  Raises ValueError if Q is singular."""
     return Affine(mixing(matrix).matrix, t.double())
 
 
@@ -379,7 +379,7 @@ def _neighbours(model: nn.Module, name: str, T: Affine) -> tuple[nn.Module, nn.M
 
 
 def _recode_output(m: nn.Module, T: Affine) -> None:
-    """W -> M W, b -> M b + t, over the output channels; a BatchNorm has a diagonal W."""
+    """W -> Q W, b -> Q b + t, over the output channels; a BatchNorm has a diagonal W."""
     M, t = T.matrix.to(m.weight), T.shift.to(m.weight)
     W = m.weight.diag() if isinstance(m, nn.BatchNorm2d) else m.weight
     W = torch.einsum("jk,k...->j...", M, W)
@@ -394,7 +394,7 @@ def _recode_output(m: nn.Module, T: Affine) -> None:
 
 
 def _recode_input(m: nn.Module, T: Affine) -> None:
-    """W -> W M, b -> b + W t, over the input channels and every tap of the kernel."""
+    """W -> W Q, b -> b + W t, over the input channels and every tap of the kernel."""
     M, t = T.matrix.to(m.weight), T.shift.to(m.weight)
     W = m.weight.reshape(len(m.weight), len(t), -1)
     moved = torch.einsum("oks,k->o", W, t)
