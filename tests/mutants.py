@@ -101,6 +101,23 @@ MUTANTS = [
     ("plots", "vmin=-bound, vmax=bound)", "vmin=array.min(), vmax=array.max())"),
     ("plots", "np.clip(np.abs(array) / bound", "np.clip(array / bound"),
     ("photos", "mask[:, size:]", "mask[:, :size]"),
+    ("encodings", "scale * torch.eye(classes, dtype=dtype) +", "torch.eye(classes, dtype=dtype) +"),
+    ("encodings", "scaled(classes, 2, -1", "scaled(classes, 2, 0"),
+    ("encodings", "amount / classes, dtype", "amount / (classes - 1), dtype"),
+    ("encodings", "return T[labels]", "return T.T[labels]"),
+    ("encodings", "labels.min() < 0 or ", ""),
+    ("encodings", "T.square().sum(1) / 2", "T.square().sum(1)"),
+    ("encodings", ").argmax(1)", ").argmin(1)"),
+    ("encodings", ".sum(1).mean() / 2", ".mean() / 2"),
+    ("encodings", "if T.min() < 0:", "if T.sum() < 0:"),
+    ("encodings", "if not torch.allclose(T.sum(1)", "if not torch.allclose(T.mean(1)"),
+    ("training", "in last.parameters()", "in [last.weight]", "test_encodings.py"),
+    ("training", "twin = copy.deepcopy(model)", "twin = model", "test_encodings.py"),
+    ("experiments", "todo = [seed for seed in wanted if seed not in done]", "todo = wanted"),
+    ("experiments", "Result(name, {seed: done[seed] for seed in wanted})", "Result(name, done)"),
+    ("experiments", "(1 / n + one_more) ** 0.5", "(1 / n) ** 0.5"),
+    ("experiments", "t.ppf(0.975, n - 1)", "t.ppf(0.975, n)"),
+    ("experiments", "round(value, digits) + 0.0", "round(value, digits)"),
 ]  # fmt: skip
 
 

@@ -63,6 +63,14 @@ def test_decode_by_hand():
     assert decode(one_hot(3), torch.ones(1, 3)).tolist() == [0]  # of equals, the first
 
 
+def test_a_code_that_is_not_square():
+    """Three classes in two numbers, at different distances from zero."""
+    T = torch.tensor([[1.0, 0.0], [4.0, 0.0], [0.0, -2.0]])
+    assert encode(T, torch.tensor([2, 1])).tolist() == [[0, -2], [4, 0]]
+    # (2, 0) is nearer to (1, 0) than to (4, 0), although its product with the latter is larger.
+    assert decode(T, torch.tensor([[2.0, 0.0], [3.0, 0.0], [0.0, -1.5]])).tolist() == [0, 1, 2]
+
+
 # ---- laws --------------------------------------------------------------------------------------
 
 ALL = [one_hot(C), minus_one_hot(C), plus_minus_one(C), scaled(C, 1, 3), smoothed(C, 0.3)]
@@ -203,6 +211,8 @@ def test_refusals():
         loss_for(minus_one_hot(C), "cross_entropy")
     with pytest.raises(ValueError, match=r"unbounded below"):
         loss_for(plus_minus_one(C), "cross_entropy")
+    with pytest.raises(ValueError, match=r"unbounded below"):
+        loss_for(scaled(2, 3, -1), "cross_entropy")  # rows (2, -1) sum to 1, and yet
     with pytest.raises(ValueError, match=r"rows that sum to .*wanted 1"):
         loss_for(scaled(C, 2), "cross_entropy")
     with pytest.raises(ValueError, match=r"amount: got 1"):
