@@ -26,6 +26,7 @@ def test_by_hand():
     assert targets.negative(targets.centred(1))(Y).tolist() == [-3, 5]
     two = torch.tensor([[0.0, 0.0]])
     assert targets.probability(0)(two).tolist() == [0.5]
+    assert targets.negative(targets.probability(0))(Y[:1, :2]).item() == pytest.approx(-0.0474259)
     torch.testing.assert_close(targets.log_probability(0)(two), torch.tensor([0.5]).log())
 
 
