@@ -213,14 +213,28 @@ def test_the_report_shows_rounding_in_text_and_hides_it_on_the_page():
     assert "backbone run once: Grad-CAM" in str(report)
 
 
+def test_the_short_table_says_the_same_in_less():
+    report = run(
+        "gap", {"g": audit.METHODS["Grad-CAM"], "l": audit.METHODS["LaFAM"], "broken": broken}
+    )
+    long, short = report.table(), report.table(short=True)
+    assert long.loc["g", "permutation"] == "unchanged"
+    assert short.loc["g", "permutation"] == "="
+    assert long.loc["g", "shift"] == f"one constant ({short.loc['g', 'shift'].split()[1]})"
+    assert long.loc["l", "scaling"] == f"changes ({short.loc['l', 'scaling']})"
+    assert set(short.loc["broken"]) == {"error"}
+    assert report.table("argmax", short=True).loc["l", "mixing"] in ("=", "x")
+    assert report.table(rounding=True, short=True).loc["g", "mixing"].startswith("= ")
+
+
 def test_the_picture_shows_the_verdicts():
     import matplotlib.pyplot as plt
 
     report = run("gap")
     fig, ax = plt.subplots()
     report.plot(ax)
-    words = [t.get_text().replace("\n", " ") for t in ax.texts]
-    assert words == report.table().to_numpy().flatten().tolist()
+    words = [t.get_text() for t in ax.texts]
+    assert words == report.table(short=True).to_numpy().flatten().tolist()
     assert [t.get_text() for t in ax.get_yticklabels()] == list(report.frame.index)
     plt.close(fig)
 

@@ -9,6 +9,7 @@ re-coded and run again; methods that need the image itself take whole passes.
 
 import copy
 import functools
+import html
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -103,17 +104,22 @@ class AuditReport:
             return f"one constant ({amount:.2g})"
         return f"changes ({amount:.2g})"
 
-    def table(self, of: str = "map", rounding: bool = False) -> pd.DataFrame:
-        """Verdicts, methods x symmetries; `rounding` adds the measured rounding to "unchanged"."""
+    def table(self, of: str = "map", rounding: bool = False, short: bool = False) -> pd.DataFrame:
+        """Verdicts, methods x symmetries; `rounding` adds the measured rounding to "unchanged".
+
+        short: "=", "const 0.3" and "0.3" for unchanged, one constant and changes; "x" for a change
+        without an amount.
+        """
         known = [q for q in QUANTITIES if q != "constant"]
         if of not in known:
             raise ValueError(f"of: got {of!r}, wanted one of {', '.join(known)}")
         symmetries = list(self.frame.columns.unique(0))
-        return pd.DataFrame(
+        table = pd.DataFrame(
             [[self.verdict(m, s, of, rounding) for s in symmetries] for m in self.frame.index],
             index=self.frame.index,
             columns=symmetries,
         )
+        return table.map(_short) if short else table
 
     def _notes(self) -> list[str]:
         whole = [m for m, where in self.ran_on.items() if where != "head" and m not in self.errors]
@@ -127,20 +133,39 @@ class AuditReport:
         return "\n".join([self.table(rounding=True).to_string(), "", *self._notes()])
 
     def _repr_html_(self) -> str:
-        """The verdicts as a table; rounding is left out, since it differs between machines."""
-        return self.table().to_html() + "".join(f"<p>{note}</p>" for note in self._notes())
+        """The short verdicts as a table; no rounding, since it differs between machines."""
+        table = self.table(short=True).to_html()
+        notes = [SHORT, *self._notes()]
+        return f'<div style="overflow-x: auto">{table}</div>' + "".join(
+            f"<p>{html.escape(note)}</p>" for note in notes
+        )
 
     def plot(self, ax: Any, of: str = "map") -> None:
         """Draw the verdicts on a matplotlib axes; the redder, the less is left."""
         table = self.table(of)
-        shade = {"unchanged": 0.0, "one": 0.35, "changes": 0.8, "error": 0.5}
+        shade = {"unchanged": 0.0, "one": 0.25, "changes": 0.5, "error": 0.4}
         words = table.map(lambda v: v.split(" ")[0])
         ax.imshow(words.map(shade.get).to_numpy(float), cmap="Reds", vmin=0, vmax=1, aspect="auto")
         ax.set_xticks(range(len(table.columns)), table.columns, rotation=25, ha="right")
         ax.set_yticks(range(len(table.index)), table.index)
-        for i, row in enumerate(table.to_numpy()):
+        for i, row in enumerate(table.map(_short).to_numpy()):
             for j, verdict in enumerate(row):
-                ax.text(j, i, verdict.replace(" (", "\n("), ha="center", va="center", fontsize=7)
+                ax.text(j, i, verdict, ha="center", va="center")
+
+
+SHORT = (
+    "=: unchanged; const: one constant was added; a number: the largest change, relative to the "
+    "largest value of the map"
+)
+
+
+def _short(verdict: str) -> str:
+    """A verdict in at most a word and its amount."""
+    kind, _, amount = verdict.partition(" (")
+    amount = amount.rstrip(")")
+    if kind == "unchanged":
+        return f"= {amount}".rstrip()
+    return {"one constant": f"const {amount}", "changes": amount or "x"}.get(kind, kind)
 
 
 def audit(
