@@ -15,6 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "zerocam"
 
+RELU = "test_relu_ablation.py"
+
 MUTANTS = [
     ("ledger", "if not condition:", "if condition is None:"),
     ("ledger", "if value not in found", "if name not in found"),
@@ -118,6 +120,12 @@ MUTANTS = [
     ("experiments", "(1 / n + one_more) ** 0.5", "(1 / n) ** 0.5"),
     ("experiments", "t.ppf(0.975, n - 1)", "t.ppf(0.975, n)"),
     ("experiments", "round(value, digits) + 0.0", "round(value, digits)"),
+    ("experiments", '"abs": M.abs()', '"abs": M.relu()', RELU),
+    ("experiments", '"negative": (-M).relu()', '"negative": -M', RELU),
+    ("experiments", "(alpha, alpha.abs(), alpha.relu())", "(alpha, alpha.abs(), alpha)", RELU),
+    ("experiments", '{"rank": 0.85', '{"rank": 0.15', RELU),
+    ("experiments", "2 * pixels + 1, 1, pixels)", "2 * pixels - 1, 1, pixels - 1)", RELU),
+    ("experiments", "signed_map(alpha - shift, A)", "signed_map(alpha + shift, A)", RELU),
     ("cam", "return G.mean((-2, -1))", "return G.sum((-2, -1))"),
     ("cam", "return G.mean((-2, -1))", "return G.relu().mean((-2, -1))"),
     ("cam", "return G.mean((-2, -1))", "return G.amax((-2, -1))"),

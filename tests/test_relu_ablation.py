@@ -1,0 +1,193 @@
+"""What the last ReLU of Grad-CAM can and cannot change: chapter 7."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import integers_like
+from torch import nn
+
+from zerocam import experiments, grad_cam_all, metrics
+from zerocam.experiments import dilate, fixed_level, load, rival_maps
+from zerocam.metrics import above
+
+RESULTS = Path(__file__).parents[1] / "book" / "results"
+STRIP = torch.tensor([[[10.0, 2.0, 0.0, 0.0, -4.0]]], dtype=torch.float64)
+
+
+def positive(M: torch.Tensor) -> torch.Tensor:
+    """The same map with its first value made positive."""
+    M = M.clone()
+    M[:, 0, 0] = M[:, 0, 0].abs() + 1
+    return M
+
+
+# By hand
+
+
+@pytest.mark.claim("E2", "E3")
+def test_a_strip_of_five_by_hand():
+    marked = [[True, True, False, False, False]]
+    for how in ("max", "minmax"):
+        assert above(STRIP.relu(), 0.15, how)[0].tolist() == marked
+    assert above(STRIP, 0.15, "max")[0].tolist() == marked
+    assert above(STRIP, 0.15, "minmax")[0].tolist() == [[True, True, True, True, False]]
+
+
+def test_seven_maps_by_hand():
+    A = torch.tensor([[[[1.0, 0.0]], [[2.0, 4.0]]]], dtype=torch.float64)
+    alpha = torch.tensor([[3.0, -1.0]], dtype=torch.float64)
+    maps = {name: V[0, 0].tolist() for name, V in rival_maps(alpha, A, (1, 2)).items()}
+    assert maps == {
+        "relu": [1, 0],
+        "signed": [1, -4],
+        "abs": [1, 4],
+        "negative": [0, 4],
+        "abs_weights": [5, 4],
+        "relu_weights": [3, 0],
+        "lafam": [1.5, 2],
+    }
+
+
+def test_the_relu_comes_after_the_enlarging():
+    A = torch.tensor([[[[1.0, -1.0]]]], dtype=torch.float64)
+    maps = rival_maps(torch.ones(1, 1, dtype=torch.float64), A, (1, 4))
+    assert maps["signed"].tolist() == [[[1, 0.5, -0.5, -1]]]
+    assert maps["relu"].tolist() == [[[1, 0.5, 0, 0]]]  # before it: 1, 0.75, 0.25, 0
+    assert maps["abs"].tolist() == [[[1, 0.5, 0.5, 1]]]
+
+
+def test_cuts_and_neighbourhoods_by_hand():
+    two = torch.cat([STRIP, 3 * STRIP])
+    cuts = [fixed_level(two, how) for how in ("max", "minmax", "rank", "none")]
+    assert cuts == [0.15, 0.15, 0.85, 0.15 * 20]  # the mean of the maxima 10 and 30
+    dot = torch.zeros(1, 5, 5, dtype=torch.bool)
+    dot[0, 1, 2] = True
+    near = dilate(dot, 1)[0]
+    assert near[:3, 1:4].all()
+    assert near.sum() == 9
+
+
+# Laws, in exact arithmetic
+
+
+@pytest.mark.claim("E1")
+@given(integers_like(3, 2, 4))
+def test_the_relu_does_not_move_the_highest_point(M):
+    M = positive(M)
+    assert torch.equal(M.flatten(1).argmax(1), M.relu().flatten(1).argmax(1))
+    mask = torch.ones_like(M, dtype=torch.bool)
+    mask[:, :, ::2] = False
+    assert torch.equal(metrics.pointing(M, mask), metrics.pointing(M.relu(), mask))
+
+
+@pytest.mark.claim("E2")
+@given(integers_like(3, 2, 4), st.floats(0, 1, exclude_max=True))
+def test_a_mask_at_a_fraction_of_the_maximum_is_the_same(M, fraction):
+    M = positive(M)
+    assert torch.equal(above(M, fraction, "max"), above(M.relu(), fraction, "max"))
+
+
+@pytest.mark.claim("E3")
+@given(integers_like(3, 2, 4), st.sampled_from([0.25, 0.5, 0.75]))
+def test_under_min_max_the_lowest_value_enters_the_threshold(M, f):
+    M = positive(M)
+    low, high = M.amin((1, 2), keepdim=True), M.amax((1, 2), keepdim=True)
+    wanted = (f * high + (1 - f) * low < M) & (high > low)
+    assert torch.equal(above(M, f, "minmax"), wanted)
+    with_relu = (f * high + (1 - f) * low.relu() < M) & (high > low.relu())
+    assert torch.equal(above(M.relu(), f, "minmax"), with_relu)
+
+
+# Where they end, with the amount
+
+
+@pytest.mark.claim("E1", "E2")
+def test_without_a_positive_value_the_highest_point_moves_and_at_least_marks_all():
+    M = torch.tensor([[[-3.0, -1.0, -2.0]]], dtype=torch.float64)
+    assert M.argmax() == 1
+    assert M.relu().argmax() == 0  # a tie of zeros
+    assert not above(M).any()
+    assert not above(M.relu()).any()
+    for V, marked in ((M, 0), (M.relu(), 3)):
+        assert (0.15 * V.max() <= V).sum() == marked
+
+
+@pytest.mark.claim("E3")
+@pytest.mark.parametrize(("lowest", "empty_is_marked"), [(-2.9, False), (-3.1, True)])
+def test_an_empty_place_is_marked_once_the_lowest_is_below_three_seventeenths(
+    lowest, empty_is_marked
+):
+    M = torch.tensor([[[17.0, 0.0, lowest]]], dtype=torch.float64)
+    assert above(M, 0.15, "minmax")[0, 0].tolist() == [True, empty_is_marked, False]
+    assert above(M.relu(), 0.15, "minmax")[0, 0].tolist() == [True, False, False]
+
+
+def test_a_rank_sees_the_relu_only_where_too_few_pixels_are_positive():
+    enough = torch.arange(-80.0, 20.0).view(1, 10, 10)
+    few = enough - 15  # four positive values; the cut falls among the others
+    assert torch.equal(above(enough, 0.85, "rank"), above(enough.relu(), 0.85, "rank"))
+    assert above(few, 0.85, "rank").sum() == 15
+    assert above(few.relu(), 0.85, "rank").sum() == 4
+
+
+# The suppressor
+
+
+@pytest.mark.claim("E6")
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=2, max_size=6))
+def test_a_suppressor_is_negative_without_another_class_in_its_place(pictures):
+    lamp, haze = torch.tensor(pictures, dtype=torch.float64).T
+    A = torch.zeros(len(lamp), 2, 1, 2, dtype=torch.float64)
+    A[:, 0, 0, 0], A[:, 1, 0, 1] = lamp + haze, haze
+    head = nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2, bias=False).double()
+    )
+    head[2].weight.data = torch.tensor([[2.0, -2.0], [-2.0, 2.0]], dtype=torch.float64)
+    toy = nn.Sequential(nn.ReLU(), head)
+    on, off = grad_cam_all(toy, A, layer="0", relu=False).unbind(1)
+    assert torch.equal(on.sum((1, 2)), lamp)  # the score is the lamp, whatever the haze
+    assert torch.equal(on[:, 0, 1], -haze)  # the blue is the haze, whatever the lamp
+    assert torch.equal(on, -off)
+
+
+@pytest.mark.claim("E6")
+def test_without_the_suppressor_two_of_four_pictures_look_alike():
+    lamp, haze = torch.tensor([[0.0, 1.0], [0, 3], [2, 1], [2, 3]], dtype=torch.float64).T
+    columns = torch.stack([lamp + haze, haze, torch.ones_like(haze)], 1)
+    weights = torch.linalg.lstsq(columns, lamp[:, None], driver="gelsd").solution[:, 0]
+    torch.testing.assert_close(weights, torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64))
+    assert haze[lamp == 0].tolist() == haze[lamp == 2].tolist()
+    assert (lamp + haze)[1] == (lamp + haze)[2]
+    assert lamp[1] != lamp[2]
+
+
+# The stored study
+
+
+def test_the_study_was_stored_with_its_command_and_twenty_seeds():
+    study = load("relu_ablation", RESULTS)
+    assert list(study.seeds) == list(range(20))
+    assert study.made["command"].endswith("relu_ablation --seeds 0:20")
+
+
+@pytest.mark.claim("E2", "E3", "E4", "E5")
+def test_one_network_trained_again_says_what_the_study_says():
+    study = load("relu_ablation", RESULTS)
+    again = experiments.run("relu_ablation", [0]).seeds[0]
+    assert list(again) == study.keys()
+    # Another machine rounds float32 differently, so a rerun is another network: see interval().
+    for key in ("iou_relu_max_2", "iou_signed_minmax_2", "point_relu_2", "neg_logit_other"):
+        low, high = study.interval(key, one_more=True)
+        assert low < again[key] < high, key
+    assert again["same_mask"] == 1
+    assert again["iou_relu_minmax_2"] - again["iou_signed_minmax_2"] > 0.15
+    assert again["neg_logit_other"] > 0.5
+    assert again["neg_blue_own"] - again["neg_logit_own"] > 0.25
+    assert again["point_relu_2"] - again["point_lafam_2"] > 0.3
+    assert again["iou_lafam_rank_1"] > again["iou_relu_rank_1"]
+    for target in ("logit", "centred", "blue"):
+        shares = sum(again[f"neg_{target}_{place}"] for place in ("own", "other", "blank"))
+        assert shares == pytest.approx(1, abs=0.01)  # 0 for a map without a negative value
