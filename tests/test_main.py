@@ -1,11 +1,17 @@
 """The command line: what it prints and writes, its exit codes, its refusals."""
 
+import subprocess
+import sys
+from urllib.error import URLError
+
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from zerocam.__main__ import main
+import zerocam
+from zerocam.__main__ import load_photo, main, prepare
 from zerocam.photos import photograph
 
 
@@ -24,14 +30,28 @@ def tiny() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 5, 4), nn.ReLU(), head)
 
 
+def narrow() -> nn.Module:
+    """A model that does not fit an image of 224 pixels."""
+    return nn.Sequential(nn.Conv2d(3, 4, 5, 4), nn.Flatten(), nn.Linear(4, 3))
+
+
 def test_a_map_is_drawn_and_its_numbers_printed(photo, tmp_path, capsys):
     out = tmp_path / "cup.png"
     assert main(["map", photo, "--class", "espresso", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "class 967 (espresso), probability 0." in printed
-    assert "signed map (7, 7) at 'features', target logit, zero: zero" in printed
+    assert "signed map (7, 7) at 'features'\ntarget logit, zero: zero" in printed
     with Image.open(out) as drawn:
         assert drawn.width > 2 * drawn.height > 200
+
+
+def test_numbers_are_those_of_grad_cam(photo, tmp_path):
+    out = tmp_path / "m.csv"
+    args = ["map", photo, "--model", "test_main:tiny", "--layer", "1", "--size", "48"]
+    assert main([*args, "--class", "2", "--out", str(out)]) == 0
+    x = prepare(load_photo(photo, 48), "test_main:tiny")
+    M = zerocam.grad_cam(tiny().eval(), x, 2, layer="1", relu=False)[0]
+    torch.testing.assert_close(torch.tensor(pd.read_csv(out, index_col=0).to_numpy()).float(), M)
 
 
 def test_the_reference_and_the_target_are_used(photo, tmp_path, capsys):
@@ -40,37 +60,63 @@ def test_the_reference_and_the_target_are_used(photo, tmp_path, capsys):
     assert main(args) == 0
     printed = capsys.readouterr().out
     assert "target centred, zero: spatial_mean" in printed
-    total = float(printed.split("sum ")[1].split("\n")[0])
+    total = float(printed.split("sum ")[1].split(",")[0])
     assert abs(total) < 1e-4
 
 
-def test_a_model_of_ones_own_can_be_audited(photo, capsys):
-    assert main(["audit", photo, "--model", "test_main:tiny", "--layer", "1", "--size", "48"]) == 0
-    printed = capsys.readouterr().out
+def test_a_model_of_ones_own_can_be_audited(photo, tmp_path, capsys):
+    args = ["audit", photo, "--model", "test_main:tiny", "--layer", "1", "--size", "48"]
+    for name in ("a.png", "a.csv"):
+        assert main([*args, "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).stat().st_size > 1000
+    printed, progress = capsys.readouterr()
+    assert "symmetries: 100%" in progress
     assert "Grad-CAM" in printed
-    assert "one constant" in printed
+    assert "const 0." in printed
     assert "backbone run once" in printed
 
 
-def test_torchvision_with_random_weights_only_if_asked(photo, capsys):
+def test_torchvision_with_random_weights_only_if_asked(photo, tmp_path, capsys, monkeypatch):
     args = ["map", photo, "--model", "torchvision:resnet18", "--size", "64"]
-    assert main([*args, "--weights", "none", "--layer", "layer5"]) == 1
+    random = [*args, "--weights", "none", "--out", str(tmp_path / "m.csv")]
+    assert main([*random, "--layer", "layer5"]) == 1
     assert "nearest: layer" in capsys.readouterr().err
+    printed = [(main(random), capsys.readouterr().out) for _ in range(2)]
+    assert printed[0] == printed[1]
+    assert printed[0][0] == 0
+    assert "at 'layer4'" in printed[0][1]
+
+    def offline(name, weights):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.models.get_model", offline)
+    assert main(args) == 1
+    assert "got none for resnet18" in (error := capsys.readouterr().err)
+    assert "--weights none for random weights" in error
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["map", "nowhere.jpg"], "photo: got no file 'nowhere.jpg'"),
+        (["map", "nowhere.jpg"], "photo: got 'nowhere.jpg', which cannot be read"),
         (["map", __file__], "which cannot be read"),
         (["map", "PHOTO", "--class", "espreso"], "nearest: espresso"),
         (["map", "PHOTO", "--class", "1000"], "wanted 0 to 999"),
         (["map", "PHOTO", "--layer", "feature"], "nearest: features"),
-        (["map", "PHOTO", "--model", "resnet18"], "wanted efficientnet_lite0, torchvision:NAME"),
+        (
+            ["map", "PHOTO", "--model", "resnet18"],
+            "wanted efficientnet_lite0 (default), torchvision:NAME",
+        ),
         (["map", "PHOTO", "--model", "torchvision:resnet19"], "wanted a model of torchvision"),
         (["map", "PHOTO", "--model", "nosuch:thing"], "which cannot be imported"),
         (["map", "PHOTO", "--model", "test_main:photograph"], "got 'test_main:photograph'"),
-        (["audit", "PHOTO", "--model", "test_main:tiny"], "pass --layer with the last one"),
+        (
+            ["audit", "PHOTO", "--model", "test_main:tiny"],
+            "the last one that has positions, here 1",
+        ),
+        (["map", "PHOTO", "--out", "map.jpg"], "wanted a name that ends in .png or .csv"),
+        (["map", "PHOTO", "--out", "nowhere/map.png"], "nowhere"),
+        (["map", "PHOTO", "--model", "test_main:narrow", "--layer", "0"], "shapes cannot be mult"),
     ],
 )
 def test_refusals_are_one_line_and_exit_1(photo, capsys, args, message):
@@ -78,6 +124,7 @@ def test_refusals_are_one_line_and_exit_1(photo, capsys, args, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("zerocam: ")
+    assert error.count("\n") == 1
 
 
 def test_wrong_usage_exits_2(capsys):
@@ -89,3 +136,9 @@ def test_wrong_usage_exits_2(capsys):
         main(["audit", "--help"])
     assert stop.value.code == 0
     assert "without moving a prediction" in capsys.readouterr().out
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "zerocam", "map"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "the following arguments are required: photo" in done.stderr

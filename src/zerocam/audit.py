@@ -130,7 +130,8 @@ class AuditReport:
         return notes + [f"{method}: {message}" for method, message in self.errors.items()]
 
     def __str__(self) -> str:
-        return "\n".join([self.table(rounding=True).to_string(), "", *self._notes()])
+        table = self.table(rounding=True, short=True).to_string()
+        return "\n".join([table, "", SHORT, *self._notes()])
 
     def _repr_html_(self) -> str:
         """The short verdicts as a table; no rounding, since it differs between machines."""
