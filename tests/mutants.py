@@ -120,6 +120,7 @@ MUTANTS = [
     ("experiments", "(1 / n + one_more) ** 0.5", "(1 / n) ** 0.5"),
     ("experiments", "t.ppf(0.975, n - 1)", "t.ppf(0.975, n)"),
     ("experiments", "round(value, digits) + 0.0", "round(value, digits)"),
+    ("experiments", "| names or {", "or {"),
     ("experiments", '"abs": M.abs()', '"abs": M.relu()', RELU),
     ("experiments", '"negative": (-M).relu()', '"negative": -M', RELU),
     ("experiments", "(alpha, alpha.abs(), alpha.relu())", "(alpha, alpha.abs(), alpha)", RELU),

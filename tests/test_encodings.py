@@ -19,6 +19,7 @@ from zerocam.encodings import (
 )
 from zerocam.models import SceneNet
 from zerocam.scenes import digit_scenes
+from zerocam.targets import logit, negative
 from zerocam.training import fit, mirrored
 
 C, K, N = 5, 3, 40
@@ -112,6 +113,35 @@ def test_mirrored_training_keeps_the_features_bit_for_bit(optimiser, activation)
     assert torch.equal(net.head.linear.bias, -twin.head.linear.bias)
     maps = (grad_cam(m, x, 4, layer="features", relu=False) for m in (net, twin))
     assert torch.equal(next(maps), -next(maps))
+
+
+@pytest.mark.claim("D2")
+def test_from_an_ordinary_start_the_sign_goes_into_the_head():
+    """No activation is negative; the evidence for the class that is there adds up below zero."""
+    scenes = digit_scenes(1000, size=32, seed=0)
+    x, labels = scenes.x, scenes.labels[:, 0]
+    net = SceneNet(seed=3)
+    how = {"loss": squared_error, "epochs": 2, "lr": 0.01, "optimiser": "adam"}
+    fit(net, x, encode(minus_one_hot(10), labels), **how)
+    with torch.no_grad():
+        assert net.features(x).min() == 0
+        assert (decode(minus_one_hot(10), net(x)) == labels).double().mean() > 0.6  # it did learn
+    M = grad_cam(net, x, labels, layer="features", relu=False)
+    assert (M.sum((1, 2)) < 0).double().mean() > 0.9
+
+
+@pytest.mark.claim("D6")
+def test_the_relu_keeps_the_other_side_when_labels_or_question_turn():
+    """By hand: A is 1, 2 on two positions, the weight 3 or, mirrored, -3."""
+    A = torch.tensor([[[[1.0, 2.0]]]], dtype=F64)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 1, dtype=F64))
+    net = nn.Sequential()
+    net.features, net.head = nn.Identity(), head
+    head[2].weight.data.fill_(3)
+    twin = mirrored(net)
+    up, question = logit(0), negative(0)
+    cut = [grad_cam(m, A, t, layer="features") for m in (net, twin) for t in (up, question)]
+    assert [L.flatten().tolist() for L in cut] == [[1.5, 3], [0, 0], [0, 0], [1.5, 3]]
 
 
 @pytest.mark.claim("D1")

@@ -1,10 +1,6 @@
-"""Studies over seeds: the same numbers serially, in parallel, on a cluster, after a death."""
+"""Studies over seeds: means, intervals, what is stored, runs that go on.  See test_cluster.py."""
 
 import json
-import os
-import signal
-from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,30 +15,9 @@ def squares(seed: int) -> dict[str, float]:
     return {"sum": (noise * noise).sum(), "first": noise[0].item()}
 
 
-def fragile(seed: int, fuse: Path) -> dict[str, float]:
-    """As squares, but the process that first meets seed 3 is killed."""
-    if seed == 3 and fuse.exists():
-        fuse.unlink()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return squares(seed)
-
-
 @pytest.fixture
-def studies(monkeypatch, tmp_path):
-    """A registry with two small studies, and the fuse of the second."""
-    fuse = tmp_path / "fuse"
-    fuse.touch()
+def studies(monkeypatch):
     monkeypatch.setitem(STUDIES, "squares", squares)
-    monkeypatch.setitem(STUDIES, "fragile", partial(fragile, fuse=fuse))
-    return fuse
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield cluster
 
 
 def test_mean_and_interval_by_hand():
@@ -52,7 +27,9 @@ def test_mean_and_interval_by_hand():
     half = 4.302652729911275 / 3**0.5  # t(0.975, 2) times the standard error; the std is 1
     assert result.interval("a") == pytest.approx((2 - half, 2 + half))
     assert result.interval("a", one_more=True) == pytest.approx((2 - 2 * half, 2 + 2 * half))
-    assert result.line("a", digits=1) == "a = 2.0; a_low = -0.5; a_high = 4.5"
+    line = "a = 2.0; a_low = -0.5; a_high = 4.5"
+    assert result.line("a", digits=1) == result.line(digits=1) == line
+    assert result.line(b="a", digits=1) == line.replace("a", "b")
 
 
 def test_a_mean_that_rounds_to_zero_has_no_sign():
@@ -99,23 +76,3 @@ def test_refusals(studies, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "versions", lambda: {"torch": "0"})
     with pytest.raises(ValueError, match="delete the file"):
         run("squares", [1], folder=tmp_path)
-
-
-@pytest.mark.filterwarnings("default")  # joblib and dask have their own
-def test_two_processes_give_the_serial_numbers(studies):
-    assert run("squares", range(5), jobs=2) == run("squares", range(5))
-
-
-@pytest.mark.filterwarnings("default")
-def test_a_cluster_of_two_processes_gives_the_serial_numbers(studies, cluster):
-    there = run("squares", range(8), scheduler=cluster.scheduler_address)
-    assert there == run("squares", range(8))
-    assert there.keys() == ["sum", "first"]
-
-
-@pytest.mark.filterwarnings("default")
-def test_a_worker_killed_on_the_way_loses_nothing(studies, cluster, tmp_path):
-    result = run("fragile", range(8), scheduler=cluster.scheduler_address, folder=tmp_path)
-    assert not studies.exists()  # somebody did die
-    assert result.seeds == run("squares", range(8)).seeds
-    assert load("fragile", tmp_path).seeds == result.seeds

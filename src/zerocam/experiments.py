@@ -81,13 +81,18 @@ class Result:
         half = t.ppf(0.975, n - 1) * values.std().item() * (1 / n + one_more) ** 0.5
         return values.mean().item() - half, values.mean().item() + half
 
-    def line(self, *keys: str, digits: int = 2) -> str:
-        """`name = mean; name_low = ...; name_high = ...`, a line for each key: prose may use it."""
+    def line(self, *keys: str, digits: int = 2, **names: str) -> str:
+        """`name = mean; name_low = ...; name_high = ...`, a line for each: prose may use them.
+
+        keys are printed under their own names, `names` as line(short="a_long_key").  None of
+        both: all.
+        """
 
         def show(value: float) -> str:
             return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
 
-        rows = [(k, self.mean(k), *self.interval(k)) for k in keys or self.keys()]
+        names = {k: k for k in keys} | names or {k: k for k in self.keys()}
+        rows = [(name, self.mean(k), *self.interval(k)) for name, k in names.items()]
         return "\n".join(
             f"{k} = {show(m)}; {k}_low = {show(low)}; {k}_high = {show(high)}"
             for k, m, low, high in rows
