@@ -80,13 +80,13 @@ class AuditReport:
               position and the positions above 15 % of the maximum stayed.  NaN: see `errors`.
     errors    {method: message} for methods that raised
     ran_on    {method: "head" or "whole model"}
-    tolerance relative change that counts as rounding
+    tolerance {method: relative change that counts as rounding, from the format of its map}
     """
 
     frame: pd.DataFrame
     errors: dict[str, str]
     ran_on: dict[str, str]
-    tolerance: float
+    tolerance: dict[str, float]
     seed: int
     layer: str
 
@@ -98,7 +98,7 @@ class AuditReport:
         if of in ("argmax", "mask"):
             return "unchanged" if row[of] else "changes"
         amount = row[of]
-        if amount <= self.tolerance:
+        if amount <= self.tolerance[method]:
             return f"unchanged ({amount:.0e})" if rounding else "unchanged"
         if of == "map" and row["constant"]:
             return f"one constant ({amount:.2g})"
@@ -124,7 +124,8 @@ class AuditReport:
     def _notes(self) -> list[str]:
         whole = [m for m, where in self.ran_on.items() if where != "head" and m not in self.errors]
         head = [m for m, where in self.ran_on.items() if where == "head" and m not in self.errors]
-        notes = [f"layer {self.layer!r}, seed {self.seed}; unchanged: below {self.tolerance:.0e}"]
+        rounding = " or ".join(f"{t:.0e}" for t in sorted(set(self.tolerance.values())))
+        notes = [f"layer {self.layer!r}, seed {self.seed}; unchanged: below {rounding}"]
         notes += [f"on the head, backbone run once: {', '.join(head)}"] if head else []
         notes += [f"by whole passes: {', '.join(whole)}"] if whole else []
         return notes + [f"{method}: {message}" for method, message in self.errors.items()]
@@ -228,7 +229,8 @@ def audit(
         rows, orient="index", columns=pd.MultiIndex.from_product([list(drawn), QUANTITIES])
     )
     ran_on = {key: "head" if place is head else "whole model" for key, place in places.items()}
-    return AuditReport(frame, errors, ran_on, _tolerance(x.dtype), seed, name)
+    tolerance = {key: _tolerance(x.dtype if M is None else M.dtype) for key, M in before.items()}
+    return AuditReport(frame, errors, ran_on, tolerance, seed, name)
 
 
 def compare(before: Float[Tensor, "N h w"], after: Float[Tensor, "N h w"]) -> dict[str, Any]:
