@@ -386,6 +386,9 @@ def test_channels_last_output_is_refused_until_it_is_named():
         zerocam.grad_cam(model, x, 1, layer="features")
     L = zerocam.grad_cam(model, x, 1, layer="features", reshape=zerocam.channels_first)
     assert L.shape == (1, 2, 2)
+    rows_then_columns = integers(2, K, h, w, seed=1)
+    last = rows_then_columns.movedim(1, 3)
+    assert torch.equal(zerocam.channels_first(last), rows_then_columns)
 
 
 # ---- blank maps ---------------------------------------------------------------------------------

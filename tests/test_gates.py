@@ -11,6 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+pytestmark = pytest.mark.xdist_group("kernels")  # in one process: kernels can race for ports
+
 ROOT = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("run_tests", ROOT / "tools" / "run_tests.py")
 run_tests = importlib.util.module_from_spec(spec)

@@ -19,10 +19,10 @@ RUFF = [sys.executable, "-m", "ruff"]
 PAIR = ["-n", str(min(2, os.cpu_count() or 1))]
 
 GATES = {
-    "package": [*PYTEST, *PAIR],
+    "package": [*PYTEST, *PAIR, "--dist", "loadgroup"],
     "mutants": [sys.executable, "tests/mutants.py"],
-    # loadfile: all cells of a notebook run in one process
-    "notebooks": [*PYTEST, *ALONE, *NBVAL, *PAIR, "--dist", "loadfile", "notebooks"],
+    # One after the other: kernels started side by side can draw the same port and never answer.
+    "notebooks": [*PYTEST, *ALONE, *NBVAL, "notebooks"],
     "book": ["make", "book", f"VENV={sys.prefix}"],
     "browser": [sys.executable, "tests/site/browser.py"],
     "site": [*PYTEST, *ALONE, "tests/site"],
