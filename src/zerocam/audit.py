@@ -69,7 +69,7 @@ ON_HEAD = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AuditReport:
     """What moved, per method and symmetry.
 
@@ -131,30 +131,41 @@ class AuditReport:
         return notes + [f"{method}: {message}" for method, message in self.errors.items()]
 
     def __str__(self) -> str:
-        table = self.table(rounding=True, short=True).to_string()
+        return self._text(rounding=True)
+
+    def __repr__(self) -> str:
+        return self._text(rounding=False)
+
+    def _text(self, rounding: bool) -> str:
+        table = self.table(rounding=rounding, short=True).to_string()
         return "\n".join([table, "", SHORT, *self._notes()])
 
     def _repr_html_(self) -> str:
-        """The short verdicts as a table; no rounding, since it differs between machines."""
-        table = self.table(short=True).to_html()
-        notes = [SHORT, *self._notes()]
-        return f'<div style="overflow-x: auto">{table}</div>' + "".join(
-            f"<p>{html.escape(note)}</p>" for note in notes
-        )
+        """The short verdicts in colour; like repr, without rounding, which machines differ in."""
+
+        def cell(verdict: str) -> str:
+            look = f"background:{COLOURS[verdict.split(' ')[0]]};color:#000;padding:0 .3em"
+            return f'<span style="{look}">{_short(verdict)}</span>'
+
+        table = self.table().map(cell).rename(html.escape).to_html(escape=False)
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in (SHORT, *self._notes()))
+        return f'<div style="overflow-x:auto">{table}</div>{notes}'
 
     def plot(self, ax: Any, of: str = "map") -> None:
-        """Draw the verdicts on a matplotlib axes; the redder, the less is left."""
+        """Draw the verdicts on matplotlib axes: white unchanged, pale one constant, red changed."""
+        from matplotlib.colors import to_rgb
+
         table = self.table(of)
-        shade = {"unchanged": 0.0, "one": 0.25, "changes": 0.5, "error": 0.4}
-        words = table.map(lambda v: v.split(" ")[0])
-        ax.imshow(words.map(shade.get).to_numpy(float), cmap="Reds", vmin=0, vmax=1, aspect="auto")
+        cells = [[to_rgb(COLOURS[v.split(" ")[0]]) for v in row] for row in table.to_numpy()]
+        ax.imshow(cells, aspect="auto")
         ax.set_xticks(range(len(table.columns)), table.columns, rotation=25, ha="right")
         ax.set_yticks(range(len(table.index)), table.index)
         for i, row in enumerate(table.map(_short).to_numpy()):
             for j, verdict in enumerate(row):
-                ax.text(j, i, verdict, ha="center", va="center")
+                ax.text(j, i, verdict.replace("const ", "const\n"), ha="center", va="center")
 
 
+COLOURS = {"unchanged": "#ffffff", "one": "#fddbc7", "changes": "#f4a582", "error": "#d9d9d9"}
 SHORT = (
     "=: unchanged; const: one constant was added; a number: the largest change, relative to the "
     "largest value of the map"
