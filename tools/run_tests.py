@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 REPORTS = Path("_build/reports")
@@ -21,7 +23,6 @@ PAIR = ["-n", str(min(2, os.cpu_count() or 1))]
 GATES = {
     "package": [*PYTEST, *PAIR, "--dist", "loadgroup"],
     "mutants": [sys.executable, "tests/mutants.py"],
-    # One after the other: kernels started side by side can draw the same port and never answer.
     "notebooks": [*PYTEST, *ALONE, *NBVAL, "notebooks"],
     "book": ["make", "book", f"VENV={sys.prefix}"],
     "browser": [sys.executable, "tests/site/browser.py"],
@@ -29,6 +30,10 @@ GATES = {
     "style": [*RUFF, "check", "."],
     "format": [*RUFF, "format", "--check", "."],
 }
+
+
+# Each of these keeps one core busy, so they run at the same time.
+TOGETHER = {"notebooks", "book"}
 
 
 def verdict(returncode: int, report: Path | None) -> tuple[bool, str]:
@@ -45,15 +50,35 @@ def verdict(returncode: int, report: Path | None) -> tuple[bool, str]:
     return passed, f"{len(cases)} tests, {bad} failed, {len(skipped)} skipped"
 
 
-def run(name: str, command: list[str]) -> tuple[bool, str]:
-    """Run one gate."""
+def run(name: str, command: list[str], log=None) -> tuple[str, bool, str, float]:
+    """Run one gate, a thread a process; its name, whether it passed, why, and its seconds."""
+    start = time.monotonic()
     report = None
     if command[1:3] == ["-m", "pytest"]:
         report = REPORTS / f"{name}.xml"
         report.unlink(missing_ok=True)
         command = [*command, f"--junitxml={report}"]
     print(f"\n=== {name}: {' '.join(command)}", flush=True)
-    return verdict(subprocess.run(command).returncode, report)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=one_thread, stdout=log, stderr=log and subprocess.STDOUT)
+    return name, *verdict(done.returncode, report), time.monotonic() - start
+
+
+def run_all(names: list[str]) -> list[tuple[str, bool, str, float]]:
+    """Run gates side by side, and print what each wrote when all have ended."""
+    if len(names) == 1:
+        return [run(names[0], GATES[names[0]])]
+    logs = {
+        name: (REPORTS / f"{name}.log").open("w+", encoding="utf-8", errors="replace")
+        for name in names
+    }
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda name: run(name, GATES[name], logs[name]), names))
+    for name, log in logs.items():
+        log.seek(0)
+        print(f"\n=== {name} wrote\n{log.read()}", flush=True)
+        log.close()
+    return results
 
 
 def main() -> int:
@@ -64,15 +89,14 @@ def main() -> int:
     if unknown := [n for n in names if n not in GATES]:
         parser.error(f"no such gate: {', '.join(unknown)}; there are {', '.join(GATES)}")
     REPORTS.mkdir(parents=True, exist_ok=True)
-    results = []
-    for name in names:
-        start = time.monotonic()
-        results.append((name, *run(name, GATES[name]), time.monotonic() - start))
+    begin, results = time.monotonic(), []
+    for _, group in groupby(names, lambda name: name in TOGETHER or name):
+        results += run_all(list(group))
     print("\n=== summary")
     for name, passed, why, seconds in results:
         print(f"{'ok    ' if passed else 'FAILED'} {name:<10} {seconds:5.0f} s  {why}")
     failed = [name for name, passed, *_ in results if not passed]
-    total = sum(seconds for *_, seconds in results)
+    total = time.monotonic() - begin
     print(f"{'FAILED: ' + ', '.join(failed) if failed else 'all gates passed'} ({total:.0f} s)")
     return int(bool(failed))
 
