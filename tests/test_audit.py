@@ -1,6 +1,7 @@
 """The audit: by hand, the table of claim B6 as measured, where methods run, errors, families."""
 
 import functools
+import importlib
 import re
 
 import pytest
@@ -10,8 +11,10 @@ from nets import K, Net, heads, images, integers
 from torch import nn
 
 import zerocam
-from zerocam import audit, methods, models, references, symmetries
+from zerocam import methods, models, references, symmetries
 from zerocam.targets import centred
+
+audit = importlib.import_module("zerocam.audit")  # the function of that name hides the module
 
 
 def run(head, named=None, **kw):

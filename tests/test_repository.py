@@ -1,6 +1,7 @@
 """What the repository promises of its files: notebooks, licences, sizes, paths, imports."""
 
 import ast
+import inspect
 import io
 import json
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import zerocam
 from zerocam import ledger
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +99,23 @@ def test_import_loads_no_plotting_and_no_widgets():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_names_that_others_rely_on_stand_in_the_package():
+    wanted = {
+        "grad_cam": "model x target=None *layer *relu=True *reference=None",
+        "grad_cam_all": "model x *layer *relu=True *reference=None",
+        "audit": "methods model x target=None *layer *symmetries=None *seed=0",
+        "reparametrize": "model layer symmetry",
+    }
+    for name, arguments in wanted.items():
+        found = inspect.signature(getattr(zerocam, name)).parameters
+        for text in arguments.split():
+            argument, _, default = text.strip("*").partition("=")
+            assert (found[argument].kind == inspect.Parameter.KEYWORD_ONLY) == text.startswith("*")
+            assert not default or repr(found[argument].default) == default
+        required = {n for n, p in found.items() if p.default is p.empty}
+        assert required == {a.strip("*") for a in arguments.split() if "=" not in a}, name
 
 
 def code_lines(source: str) -> int:

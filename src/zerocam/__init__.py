@@ -1,5 +1,6 @@
 """Grad-CAM, the symmetries that do and do not change it, and a way to choose its zero."""
 
+from zerocam.audit import audit
 from zerocam.cam import (
     activations,
     channel_weights,
@@ -11,16 +12,19 @@ from zerocam.cam import (
     tap,
     tokens_to_map,
 )
+from zerocam.symmetries import reparametrize
 
 __version__ = "0.1.0"
 
 __all__ = [
     "activations",
+    "audit",
     "channel_weights",
     "channels_first",
     "explain_blank",
     "grad_cam",
     "grad_cam_all",
+    "reparametrize",
     "signed_map",
     "tap",
     "tokens_to_map",
