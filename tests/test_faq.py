@@ -1,4 +1,4 @@
-"""The snippets of book/faq.md run as printed, and what it says of other libraries is so."""
+"""The snippets of book/faq.md and README.md run as printed, and what it says of other libraries is so."""
 
 import contextlib
 import io
@@ -68,6 +68,13 @@ def test_there_are_questions_and_each_has_a_snippet():
         assert "```python" in answer
         prose = re.sub(r"```.*?```", "", answer, flags=re.S)
         assert len(re.findall(r"[.?!](?:\s|$)", prose)) >= 2
+
+
+def test_the_readme_prints_what_stands_below_it():
+    page = (BOOK.parent / "README.md").read_text()
+    [(code, expected)] = blocks(page)
+    assert len(code.split("\n")) <= 12
+    assert run(code, {}) == expected
 
 
 # What the page says of other libraries, beyond what its snippets print
