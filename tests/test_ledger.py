@@ -100,6 +100,8 @@ def test_a_mark_without_a_printed_value_or_with_two_is_reported():
         ("`0.5` and ``a ` 0.5`` and $0.5$ and $$\n0.5\n$$ and \\(0.5\\)", []),
         ("```python\n0.5\n```\n\n```{math}\n0.5\n```\n", []),
         ("```{note}\n0.5\n```\n", ["0.5"]),
+        ("```{note}\n```\n\n0.75 is not code\n\n```python\n0.5\n```\n", ["0.75"]),
+        ("````{tip}\n```{note}\n0.25\n```\n```text\n0.5\n```\n````\n0.75", ["0.25", "0.75"]),
         (":::{tip}\n0.5\n:::\n", ["0.5"]),
         ("[0.5](x.md) and arXiv 1711.00867 and <img width='0.5'> and <!-- 0.5 -->", []),
         ("\\begin{align}\n0.5\n\\end{align} then 0.75", ["0.75"]),

@@ -26,6 +26,11 @@ MARK = re.compile(r"<!--((?:\d\d:)?[A-Za-z_]\w*)-->")
 WORD = re.compile(
     r"[^\s<>*_()\[\]|~≈±=×“”–—]*$"
 )  # what stands before a mark, up to a space or sign
+# A backtick directive that holds prose: its fences go before code is looked for, or the closing one
+# would open a block of code.
+PROSE_FENCE = re.compile(
+    r"^( *)(```+|~~~+)\{(?!math|code|mermaid)[^\n]*\n([\s\S]*?)^ *\2 *$", re.M
+)
 NOT_PROSE = re.compile(
     r"""^[ ]*(```+|~~~+)(?!\{(?!math|code|mermaid))[\s\S]*?^[ ]*\1   # code, not {note} and its like
     | \$\$[\s\S]*?\$\$ | \$[^$\n]+\$ | \\\([\s\S]*?\\\) | \\\[[\s\S]*?\\\]
@@ -96,6 +101,8 @@ def bare_decimals(text: str) -> list[str]:
     >>> bare_decimals("It is 0.12<!--residual-->, not 0.13; see `0.14`, $0.15$.")
     ['0.13']
     """
+    while PROSE_FENCE.search(text):  # one may hold another
+        text = PROSE_FENCE.sub(r"\3", text)
     pieces = MARK.split(text)[::2]
     pieces = [WORD.sub(" ", piece) for piece in pieces[:-1]] + pieces[-1:]
     return [n.rstrip(".") for n in DECIMAL.findall(NOT_PROSE.sub(" ", " ".join(pieces)))]
