@@ -158,6 +158,10 @@ def test_claims_know_where_they_ran_and_what_guards_them(book):
             {"registry": '[A1]\nsays = "x"\nchapter = "02"\nverdict = "so"\n'},
             "verdict 'so', not of",
         ),
+        (
+            {"registry": '[A1]\nsays = ""\nchapter = "02"\nverdict = "shown"\nproof = "Why?"\n'},
+            "no section is called 'Why\\?'",
+        ),
     ],
 )
 def test_claims_that_do_not_fit_are_reported(book, change, message):
@@ -171,6 +175,11 @@ def test_a_claim_without_a_check_is_reported_once_its_chapter_exists(book):
     assert ledger.problems(root) == ["book/claims.toml: A1: chapter 02 never checks it"]
     (root / "notebooks" / "02-first.ipynb").unlink()
     assert ledger.problems(root) == []
+
+
+def test_a_proof_is_a_section_of_the_chapter(book):
+    registry = '[A1]\nsays = ""\nchapter = "02"\nverdict = "shown"\nproof = "Why?"\n'
+    assert ledger.problems(book(A1, prose("# Title\n\n## Why?\n"), registry=registry)) == []
 
 
 def test_a_check_in_another_chapter_does_not_count(book):

@@ -5,30 +5,34 @@ from pathlib import Path
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from mdit_py_plugins.anchors.index import slugify
 from sphinx.util import logging
 
 from zerocam import ledger
 
 
 class Table(Directive):
-    """Each claim, where it ran, the test that guards it, and the verdict."""
+    """Each claim, its proof, where it ran, the test that guards it, and the verdicts."""
 
     def run(self):
         """Write the table as Markdown and parse it."""
         root = Path(self.state.document.settings.env.app.srcdir)
         ran, guarded = ledger.checks(root), ledger.guards(root)
         lines = ["::::{list-table}", ":header-rows: 1", ":widths: 12 53 35", ""]
-        lines += ["* - Claim", "  - It says", "  - Where it ran, and its tests"]
+        lines += ["* - Claim", "  - It says", "  - Proof, run and test"]
         for claim, entry in ledger.claims(root).items():
-            chapters = dict.fromkeys(chapter.path.stem for chapter, _ in ran.get(claim, []))
-            places = [f"{{doc}}`/notebooks/{name}`" for name in chapters]
+            paths = {c.number: f"../notebooks/{c.path.name}" for c, _ in ran.get(claim, [])}
+            runs = [f"[{int(number)}]({path})" for number, path in paths.items()]
+            proof = entry.get("proof", "")
+            place = f"{paths.get(entry['chapter'])}#{slugify(proof)}"
             tests = [name.split("::test_")[1].replace("_", " ") for name in guarded.get(claim, [])]
             says = [entry["says"]] + [
                 f"*{key.capitalize()}:* {entry[key]}"
                 for key in ("note", "question", "answer")
                 if key in entry
             ]
-            where = [", ".join(places) or f"Chapter {entry['chapter']}, to come"]
+            where = [f"*Proof:* [{proof}]({place})" if proof else "*Measured,* not proved"]
+            where += [f"*Run in chapter:* {', '.join(runs)}"]
             where += [f"*Test:* {test}" for test in tests]
             where += [f"*No test:* {entry[key]}" for key in ("unguarded",) if key in entry]
             lines += [f"* - (claim-{claim})=", f"    **{claim}** {entry['verdict']}"]

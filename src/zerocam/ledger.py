@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VERDICTS = ("shown", "changed", "refuted")
-FIELDS = {"says", "chapter", "verdict", "note", "question", "answer", "unguarded"}
+FIELDS = {"says", "chapter", "proof", "verdict", "note", "question", "answer", "unguarded"}
 PRINTED = re.compile(r"([A-Za-z_]\w*) = ([^;=\n]+?)[ \t]*(?:;|$)", re.M)
 CHECKED = re.compile(r"^✓ ([A-Z]\d+): ([^;\n]*)", re.M)
 MARK = re.compile(r"<!--((?:\d\d:)?[A-Za-z_]\w*)-->")
@@ -28,9 +28,7 @@ WORD = re.compile(
 )  # what stands before a mark, up to a space or sign
 # A backtick directive that holds prose: its fences go before code is looked for, or the closing one
 # would open a block of code.
-PROSE_FENCE = re.compile(
-    r"^( *)(```+|~~~+)\{(?!math|code|mermaid)[^\n]*\n([\s\S]*?)^ *\2 *$", re.M
-)
+PROSE_FENCE = re.compile(r"^( *)(```+|~~~+)\{(?!math|code|mermaid)[^\n]*\n([\s\S]*?)^ *\2 *$", re.M)
 NOT_PROSE = re.compile(
     r"""^[ ]*(```+|~~~+)(?!\{(?!math|code|mermaid))[\s\S]*?^[ ]*\1   # code, not {note} and its like
     | \$\$[\s\S]*?\$\$ | \$[^$\n]+\$ | \\\([\s\S]*?\\\) | \\\[[\s\S]*?\\\]
@@ -78,6 +76,12 @@ class Chapter:
         outputs = [o for c in self.notebook["cells"] for o in c.get("outputs", [])]
         texts = [o.get("text", o.get("data", {}).get("text/plain", "")) for o in outputs]
         return "\n".join("".join(text) for text in texts)
+
+    @property
+    def headings(self) -> list[str]:
+        """The headings of its sections."""
+        prose = (c["source"] for c in self.notebook["cells"] if c["cell_type"] == "markdown")
+        return re.findall(r"^##+ (.+)", "\n".join("".join(text) for text in prose), re.M)
 
     @property
     def printed(self) -> dict[str, list[str]]:
@@ -209,7 +213,7 @@ def _marks(tree: ast.AST) -> Iterator[tuple[str, str]]:
 def claim_problems(root: Path) -> list[str]:
     """Where the registry, the checks that ran and the tests disagree."""
     registry, ran, guarded = claims(root), checks(root), guards(root)
-    written = {chapter.number for chapter in chapters(root)}
+    written = {chapter.number: chapter for chapter in chapters(root)}
     found = [
         f"book/claims.toml: {claim} is not registered, but {who}"
         for uses in (
@@ -231,6 +235,8 @@ def claim_problems(root: Path) -> list[str]:
                 found.append(
                     f"book/claims.toml: {claim}: chapter {entry['chapter']} never checks it"
                 )
+            if entry.get("proof", "") not in ["", *written[entry["chapter"]].headings]:
+                found.append(f"book/claims.toml: {claim}: no section is called {entry['proof']!r}")
             if (claim in guarded) == ("unguarded" in entry):
                 found.append(
                     f'book/claims.toml: {claim}: name a test, or say why not (unguarded = "")'
