@@ -1,0 +1,62 @@
+"""The page `answer`: no sentence of it stands without a claim that ran."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from zerocam import ledger
+
+ROOT = Path(__file__).parents[1]
+LINK = re.compile(r"\[([A-Z]\d+)\]\(claims\.md#claim-([A-Z]\d+)\)")
+NO_SENTENCE = re.compile(
+    r"^```[\s\S]*?^```$|^#+ .*$|^\|.*\n\|[-:| ]+\|$", re.M
+)  # code, headings, heads
+BLOCK = re.compile(r"\n\s*\n|\n(?=\||\d+\. |[-*] )")
+END = re.compile(r"(?<=[.!?])[\"'*_)]*\s+(?=[A-Z\"'*$(\[])")
+
+
+def sentences(page: str) -> list[str]:
+    """The sentences of a page, and each row of its tables as one; no headings, no code."""
+    text = re.sub(NO_SENTENCE, "", ledger.MARK.sub("", page))
+    blocks = [re.sub(r"^\d+\. ", "", block.strip()) for block in BLOCK.split(text)]
+    return [s for b in blocks if b for s in ([b] if b.startswith("|") else END.split(b))]
+
+
+def unfounded(page: str, claims: set[str]) -> list[str]:
+    """The sentences without a link to a claim, or with a link to what is none."""
+    return [
+        sentence
+        for sentence in sentences(page)
+        if not (links := LINK.findall(sentence))
+        or any(name != target or name not in claims for name, target in links)
+    ]
+
+
+A1 = "[A1](claims.md#claim-A1)"
+
+
+@pytest.mark.parametrize(
+    ("page", "missing"),
+    [
+        (f"# Title\n\nIt adds up {A1}.\n\nNo.", ["No."]),
+        (f"It adds up {A1}. It is nice.\n", ["It is nice."]),
+        (f"Is it nice? It adds up to 0.12<!--02:r--> {A1}.", ["Is it nice?"]),
+        (f"It *adds up.* So\nit is nice {A1}.", ["It *adds up."]),
+        (f"1. **So:** two. Add {A1}.\n2. Then *which?* take it {A1}.", ["**So:** two."]),
+        (f"| head | |\n|---|---|\n| row | {A1} |\n| bare | |\n", ["| bare | |"]),
+        ("```python\nx = 1. And so\n```\n", []),
+        ("It adds up [A2](claims.md#claim-A2).", ["It adds up [A2](claims.md#claim-A2)."]),
+        ("It adds up [A1](claims.md#claim-B1).", ["It adds up [A1](claims.md#claim-B1)."]),
+        ("It adds up [A1](claims.md).", ["It adds up [A1](claims.md)."]),
+    ],
+)
+def test_what_stands_without_a_claim_is_found(page, missing):
+    assert unfounded(page, {"A1", "B1"}) == missing
+
+
+def test_each_sentence_of_the_answer_rests_on_a_claim_that_ran():
+    page = (ROOT / "book" / "answer.md").read_text(encoding="utf-8")
+    ran = ledger.claims(ROOT).keys() & ledger.checks(ROOT).keys()
+    assert len(sentences(page)) > 30
+    assert unfounded(page, ran) == []
