@@ -8,7 +8,7 @@ import pytest
 from zerocam import ledger
 
 ROOT = Path(__file__).parents[1]
-LINK = re.compile(r"\[([A-Z]\d+)\]\(claims\.md#claim-([A-Z]\d+)\)")
+LINK = re.compile(r"\[([A-Z]\d+)\]\(claims\.md#claim-([a-z]\d+)\)")
 NO_SENTENCE = re.compile(
     r"^```[\s\S]*?^```$|^#+ .*$|^\|.*\n\|[-:| ]+\|$", re.M
 )  # code, headings, heads
@@ -29,11 +29,11 @@ def unfounded(page: str, claims: set[str]) -> list[str]:
         sentence
         for sentence in sentences(page)
         if not (links := LINK.findall(sentence))
-        or any(name != target or name not in claims for name, target in links)
+        or any(name.lower() != target or name not in claims for name, target in links)
     ]
 
 
-A1 = "[A1](claims.md#claim-A1)"
+A1 = "[A1](claims.md#claim-a1)"
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ A1 = "[A1](claims.md#claim-A1)"
         (f"1. **So:** two. Add {A1}.\n2. Then *which?* take it {A1}.", ["**So:** two."]),
         (f"| head | |\n|---|---|\n| row | {A1} |\n| bare | |\n", ["| bare | |"]),
         ("```python\nx = 1. And so\n```\n", []),
-        ("It adds up [A2](claims.md#claim-A2).", ["It adds up [A2](claims.md#claim-A2)."]),
-        ("It adds up [A1](claims.md#claim-B1).", ["It adds up [A1](claims.md#claim-B1)."]),
+        ("It adds up [A2](claims.md#claim-a2).", ["It adds up [A2](claims.md#claim-a2)."]),
+        ("It adds up [A1](claims.md#claim-b1).", ["It adds up [A1](claims.md#claim-b1)."]),
         ("It adds up [A1](claims.md).", ["It adds up [A1](claims.md)."]),
     ],
 )

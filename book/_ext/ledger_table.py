@@ -16,7 +16,10 @@ class Table(Directive):
 
     def run(self):
         """Write the table as Markdown and parse it."""
-        root = Path(self.state.document.settings.env.app.srcdir)
+        env = self.state.document.settings.env
+        root = Path(env.app.srcdir)
+        for path in (root / "book" / "claims.toml", *(c.path for c in ledger.chapters(root))):
+            env.note_dependency(str(path))  # the page is read again when one of these changes
         ran, guarded = ledger.checks(root), ledger.guards(root)
         lines = ["::::{list-table}", ":header-rows: 1", ":widths: 12 53 35", ""]
         lines += ["* - Claim", "  - It says", "  - Proof, run and test"]
@@ -33,7 +36,7 @@ class Table(Directive):
             ]
             where = [f"*Proof:* [{proof}]({place})" if proof else "*Measured,* not proved"]
             where += [f"*Run in chapter:* {', '.join(runs)}"]
-            where += [f"*Test:* {test}" for test in tests]
+            where += [f"*Tests:* {'; '.join(tests)}"] * bool(tests)
             where += [f"*No test:* {entry[key]}" for key in ("unguarded",) if key in entry]
             lines += [f"* - (claim-{claim})=", f"    **{claim}** {entry['verdict']}"]
             for paragraphs in (says, where):
@@ -45,6 +48,14 @@ class Table(Directive):
         return [box]
 
 
+def _name_places(app, doctree):
+    """Let `claims.md#claim-a1` be a place, as a heading is: MyST looks for places in this list."""
+    if any("ledger" in box["classes"] for box in doctree.findall(nodes.container)):
+        slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+        for claim in ledger.claims(Path(app.srcdir)):
+            slugs[f"claim-{claim.lower()}"] = (0, f"claim-{claim.lower()}", claim)
+
+
 def _warn(app):
     for problem in ledger.problems(Path(app.srcdir)):
         logging.getLogger(__name__).warning("%s", problem, type="ledger")
@@ -54,4 +65,5 @@ def setup(app):
     """Connect to Sphinx."""
     app.add_directive("ledger", Table)
     app.connect("builder-inited", _warn)
+    app.connect("doctree-read", _name_places)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
