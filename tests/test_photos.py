@@ -1,7 +1,13 @@
 """Photographs and collages: there without a network, of the stated size, the same every time."""
 
+import io
+import struct
+import zlib
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from zerocam import photos
 
@@ -39,3 +45,157 @@ def test_thirty_pairs():
 def test_an_unknown_photograph_is_refused():
     with pytest.raises(ValueError, match="got 'dog', wanted one of chelsea, coffee"):
         photos.photograph("dog")
+
+
+# ---- files of the reader's own ------------------------------------------------------------------
+
+
+def file(image: Image.Image, kind: str = "PNG", **kw) -> io.BytesIO:
+    stream = io.BytesIO()
+    image.save(stream, kind, **kw)
+    stream.seek(0)
+    return stream
+
+
+def ramp() -> np.ndarray:
+    """40 x 60 pixels, RGB: brighter to the right, a red upper left corner."""
+    pixels = np.repeat(np.linspace(40, 215, 60).astype("u1")[None], 40, 0)[..., None].repeat(3, 2)
+    pixels[:20, :30] = (255, 0, 0)
+    return pixels
+
+
+def read(image: Image.Image, kind: str = "PNG", **kw) -> torch.Tensor:
+    return photos.read_photo(file(image, kind, **kw), 20)
+
+
+RGB = Image.fromarray(ramp())
+
+
+def test_the_middle_square_is_taken():
+    """Of 60 columns the middle 40, two to a pixel: antialiasing mixes only near the edges."""
+    x = read(RGB)
+    assert x.shape == (3, 20, 20)
+    assert x[:, 2, 2].tolist() == [1, 0, 0]
+    by_hand = ramp()[30:32, 10 + 30 : 10 + 32, 0].mean() / 255  # position 15, 15
+    assert abs(x[0, 15, 15].item() - by_hand) < 0.01
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP", "JPEG2000", "GIF"])
+def test_every_kind_of_file_is_the_same_photograph(kind):
+    lossless = {"WEBP": {"lossless": True}}.get(kind, {})
+    image = RGB.quantize(64) if kind == "GIF" else RGB
+    x = read(image, kind, **lossless)
+    tolerance = 0.05 if kind == "GIF" else 1e-6
+    torch.testing.assert_close(x, read(RGB), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "PA", "CMYK", "YCbCr"])
+def test_every_mode_is_read_as_rgb(mode):
+    grey = RGB.convert("L")
+    image = {"LA": grey, "L": grey, "1": grey}.get(mode, RGB)
+    image = image.convert("P").convert("PA") if mode == "PA" else image.convert(mode)
+    x = read(image, "TIFF" if mode in ("CMYK", "YCbCr", "PA") else "PNG")
+    wanted = read(image.convert("RGB"))
+    assert x.shape == (3, 20, 20)
+    torch.testing.assert_close(x, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_sixteen_bits_keep_their_range(mode):
+    """65535 is white and 32768 is half of it; Pillow's own conversion makes both white."""
+    values = np.full((8, 8), 32768, "u2")
+    values[:, :4] = 65535
+    image = Image.fromarray(values.astype({"I": "i4", "I;16B": ">u2"}.get(mode, "u2")))
+    x = read(image, "TIFF")
+    assert x[:, 10, 2].tolist() == [1, 1, 1]
+    assert abs(x[0, 10, 17].item() - 0.5) < 0.01
+
+
+def test_transparent_places_are_white_whatever_colour_hides_there():
+    pixels = np.zeros((8, 8, 4), "u1")
+    pixels[:, :, 0] = 200  # red everywhere, opaque on the right only
+    pixels[:, 4:, 3] = 255
+    x = read(Image.fromarray(pixels))
+    assert x[:, 10, 2].tolist() == [1, 1, 1]
+    torch.testing.assert_close(x[:, 10, 17], torch.tensor([200 / 255, 0, 0]))
+    palette = Image.fromarray((pixels[..., 3] > 0).astype("u1") * 7, "L").convert("P")
+    x = read(palette, transparency=0)
+    assert x[:, 10, 2].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_upright(orientation):
+    """The stored pixels are turned the other way, as a camera held sideways does."""
+    T = Image.Transpose
+    back = {2: T.FLIP_LEFT_RIGHT, 3: T.ROTATE_180, 4: T.FLIP_TOP_BOTTOM, 5: T.TRANSPOSE,
+            6: T.ROTATE_90, 7: T.TRANSVERSE, 8: T.ROTATE_270}  # fmt: skip
+    stored = RGB.transpose(back[orientation]) if orientation > 1 else RGB
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert torch.equal(read(stored, exif=exif), read(RGB))
+    deep = Image.fromarray(np.asarray(stored.convert("L")).astype("u2") * 257)
+    assert torch.equal(read(deep, exif=exif), read(RGB.convert("L")))
+
+
+def test_a_large_photograph_is_the_small_one():
+    """4000 pixels a side, each of 40 x 60 enlarged a hundred times."""
+    large = RGB.resize((6000, 4000), Image.Resampling.NEAREST)
+    torch.testing.assert_close(read(large), read(RGB), rtol=0, atol=0.02)
+
+
+def test_a_phone_picture_with_a_preview_is_its_first_frame():
+    x = read(RGB, "MPO", save_all=True, append_images=[RGB.resize((6, 4))], quality=100)
+    torch.testing.assert_close(x, read(RGB), rtol=0, atol=0.1)  # JPEG
+
+
+def png(width: int, height: int, *more: tuple[bytes, bytes]) -> io.BytesIO:
+    """A PNG file that says it is width x height; most of its pixels are missing."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), *more]
+    chunks += [(b"IDAT", zlib.compress(bytes(10)))]
+    raw = b"\x89PNG\r\n\x1a\n"
+    for name, data in chunks:
+        raw += struct.pack(">I", len(data)) + name + data
+        raw += struct.pack(">I", zlib.crc32(name + data))
+    return io.BytesIO(raw)
+
+
+def damaged(kind: str, keep: float) -> io.BytesIO:
+    raw = file(RGB, kind).getvalue()
+    return io.BytesIO(raw[: int(len(raw) * keep)])
+
+
+def flipped() -> io.BytesIO:
+    raw = bytearray(file(RGB).getvalue())
+    raw[60] ^= 255  # inside the compressed pixels
+    return io.BytesIO(bytes(raw))
+
+
+FRAMES = [RGB, RGB.transpose(Image.Transpose.ROTATE_180)]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: io.BytesIO(b""), "cannot be read"),
+        (lambda: io.BytesIO(b"not a picture"), "cannot be read"),
+        (lambda: damaged("PNG", 0.5), "cannot be read"),
+        (lambda: damaged("JPEG", 0.7), "cannot be read"),
+        (lambda: damaged("GIF", 0.5), "cannot be read"),
+        (flipped, "cannot be read"),
+        (lambda: png(8, 8), "cannot be read"),
+        (lambda: png(0, 8), "cannot be read"),
+        (lambda: png(10_000, 10_000), "too large to open.*make it smaller"),
+        (lambda: png(100_000, 100_000), "too large to open.*bomb"),
+        (lambda: png(8, 8, (b"zTXt", b"a\0\0" + zlib.compress(bytes(10**7)))), "too large"),
+        (lambda: file(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), "with 2 frames"),
+        (lambda: file(FRAMES[0], save_all=True, append_images=FRAMES[1:]), "with 2 frames"),
+        (lambda: file(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]), "2 frames"),
+        (lambda: file(FRAMES[0], "TIFF", save_all=True, append_images=FRAMES[1:]), "2 frames"),
+        (lambda: file(Image.fromarray(np.ones((4, 4), "f4")), "TIFF"), "in mode F, wanted 8 or"),
+        (lambda: file(Image.fromarray(np.full((4, 4), 70_000, "i4")), "TIFF"), "in mode I, wanted"),
+        (lambda: "no/such/file.png", "no/such/file.png', which cannot be read"),
+    ],
+)
+def test_files_that_cannot_be_shown_are_refused(untyped, make, message):
+    with pytest.raises(ValueError, match=f"^photo: got .*{message}"):
+        photos.read_photo(make(), 20)

@@ -1,4 +1,4 @@
-"""Photographs that come inside installed packages, and collages whose halves are known.
+"""Photographs: the reader's own, those inside installed packages, and collages of two of these.
 
     photo     RGB, from 0 to 1                           (3, H, W)
     collage   two photographs side by side               (3, size, 2 size)
@@ -7,8 +7,11 @@
 Nothing is downloaded: the files lie inside scikit-image's and scikit-learn's wheels.
 """
 
+import warnings
 from importlib.resources import files
+from io import IOBase
 from itertools import permutations
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
@@ -34,21 +37,62 @@ FILES = {
 
 
 def photograph(name: str, size: int = 224) -> Float[Tensor, "3 size size"]:
-    """The largest centred square of a photograph, at `size` pixels; RGB from 0 to 1.
+    """One of the photographs in `CREDITS`, as `read_photo` reads it.
 
-    Antialiased bilinear, the same on every machine.  Grey photographs come as three equal channels.
     Raises ValueError for a name not in `CREDITS`.
     """
     if name not in FILES:
         raise ValueError(f"name: got {name!r}, wanted one of {', '.join(FILES)}")
-    import numpy as np
-    from PIL import Image
-
     package, file = FILES[name]
     with (files(package) / file).open("rb") as stream:
-        pixels = np.asarray(Image.open(stream).convert("RGB"))
-    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).double() / 255
-    square = center_crop(image, [min(image.shape[1:])] * 2)
+        return read_photo(stream, size)
+
+
+def read_photo(file: str | Path | IOBase, size: int = 224) -> Float[Tensor, "3 size size"]:
+    """The largest centred square of an image file, at `size` pixels; RGB from 0 to 1.
+
+    Antialiased bilinear, the same on every machine.  Turned upright as its EXIF entry says; grey
+    comes as three equal channels, 16 bits keep their range, transparent places are white.
+
+    Raises ValueError for a file that is missing, damaged, animated, in floating point or LAB, or
+    so large that decoding it could fill the memory (a decompression bomb).
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    name = getattr(file, "name", "a stream") if isinstance(file, IOBase) else str(file)
+    what = f"photo: got {name!r}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(file)
+        frames, mode = getattr(image, "n_frames", 1), image.mode
+        if frames > 1 and image.format != "MPO":  # a phone's MPO holds the photo, then a preview
+            raise ValueError(f"{what} with {frames} frames, wanted one; save the frame you mean")
+        deep = np.asarray(image).astype(float) if mode.startswith("I") else np.zeros(1)
+        if mode in ("F", "LAB") or deep.min() < 0 or deep.max() > 65535:
+            raise ValueError(f"{what} in mode {mode}, wanted 8 or 16 bits; save it as a usual PNG")
+        if mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip them to white
+            exif = image.getexif()
+            image = Image.fromarray((deep / 257).round().astype("u1"))
+            image.getexif().update(exif)
+        image = ImageOps.exif_transpose(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("RGB")
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(f"{what}, too large to open ({error}); make it smaller") from None
+    except Exception as error:  # Pillow raises many kinds on a damaged file
+        if str(error).startswith(what):
+            raise
+        raise ValueError(
+            f"{what}, which cannot be read ({error}); wanted a whole image file; save it again"
+        ) from None
+    if min(image.size) > 8 * size:  # a mean over blocks first: a large file needs less memory
+        image = image.reduce(min(image.size) // (4 * size))
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    square = center_crop(pixels, [min(image.size)] * 2).double() / 255
     return resize(square, [size, size], antialias=True).clamp(0, 1).float()
 
 
