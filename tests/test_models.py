@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import zerocam
 from zerocam import cam, models, photos
 from zerocam.models import SceneNet
 
@@ -192,6 +193,155 @@ def test_random_torchvision_nets_come_from_their_seed():
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# ---- the suggested layer ------------------------------------------------------------------------
+
+
+def small(*parts: nn.Module, classes: int = 3) -> nn.Sequential:
+    """A convolution to 6 channels, the parts, then flattened and linear."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 6, 3), *parts, nn.Flatten(), nn.LazyLinear(classes)).eval()
+
+
+def suggested(model: nn.Module, size: int = 16) -> tuple[dict, str]:
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        model(x)  # lazy layers take their size
+    where, why = zerocam.suggest_layer(model, x)
+    assert cam.grad_cam(model, x, 0, **where, relu=False).abs().amax() > 0
+    return where, why
+
+
+@pytest.mark.parametrize(
+    ("parts", "layer", "says"),
+    [
+        ([nn.ReLU()], "1", "6 channels, 14 x 14; here its activations are never negative"),
+        ([nn.GELU()], "1", "have both signs"),
+        ([nn.ReLU(inplace=True), nn.MaxPool2d(2)], "1", "not '2': it only pools the layer before"),
+        ([nn.Tanh(), nn.Dropout(), nn.AdaptiveAvgPool2d(1)], "1", "6 channels, 14 x 14"),
+        ([nn.Sequential(nn.BatchNorm2d(6), nn.ReLU())], "1", "never negative"),
+    ],
+)  # fmt: skip
+def test_the_last_layer_with_positions_is_suggested(parts, layer, says):
+    where, why = suggested(small(*parts))
+    assert where == {"layer": layer}
+    assert says in why
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_layer_with_a_channel_for_each_class_is_the_heads(inplace):
+    """Below a ReLU, as in SqueezeNet, its own map could show nothing against a class."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1), nn.ReLU(inplace),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
+    where, why = suggested(model)
+    assert where == {"layer": "1"}
+    assert "not '3': each class has a channel of its own there" in why
+    same_number = small(nn.ReLU(), nn.AdaptiveAvgPool2d(1), classes=6)
+    assert suggested(same_number)[0] == {"layer": "1"}
+
+
+class Branch(nn.Module):
+    """x + side(x): part of the image goes round `side`; `act` is used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.side, self.act = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.ReLU()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        A = self.act(self.stem(x))
+        return self.fc((A + self.act(self.side(A))).mean((2, 3)))
+
+
+def test_branches_and_layers_that_run_twice_are_passed_over():
+    where, why = suggested(Branch())
+    assert where == {"layer": "stem"}
+    assert "not 'act': it runs more than once" in why
+    assert "not 'side': part of the image goes round it" in why
+
+
+class Transformer(nn.Module):
+    """A ViT in small: patches of 4 x 4, `extra` class tokens, one block."""
+
+    def __init__(self, extra: int):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patch, self.extra = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.randn(1, extra, 8))
+        self.norm, self.attention = nn.LayerNorm(8), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.last, self.fc = nn.LayerNorm(8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        tokens = self.patch(x).flatten(2).mT
+        tokens = torch.cat([self.extra.expand(len(x), -1, -1), tokens], 1)
+        seen = self.norm(tokens)
+        tokens = self.last(tokens + self.attention(seen, seen, seen)[0])
+        return self.fc(tokens[:, 0] if self.extra.numel() else tokens.mean(1))
+
+
+@pytest.mark.parametrize(("extra", "layer"), [(0, "last"), (1, "norm"), (2, "norm"), (5, "norm")])
+def test_tokens_are_folded_and_the_class_token_left_out(extra, layer):
+    model, x = Transformer(extra).eval(), torch.randn(1, 3, 16, 32)
+    where, why = zerocam.suggest_layer(model, x)
+    assert where["layer"] == layer
+    assert cam.grad_cam(model, x, **where).shape == (1, 4, 8)
+    assert ("'last': the target reads only tokens" in why) == (extra > 0)
+
+
+def test_channels_last_is_seen():
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.last, self.fc = nn.Conv2d(3, 5, 2, 2), nn.GELU(), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.fc(self.last(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2)))
+
+    model, x = Last(), torch.randn(1, 3, 12, 8)
+    where, _ = zerocam.suggest_layer(model, x)
+    assert where == {"layer": "last", "reshape": cam.channels_first}
+    assert cam.grad_cam(model, x, **where).shape == (1, 6, 4)
+
+
+def test_the_suggestion_leaves_the_model_as_it_was():
+    model = small(nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout())
+    x = torch.randn(1, 3, 8, 8)
+    model(x)
+    before = {k: v.clone() for k, v in model.train().state_dict().items()}
+    state = torch.random.get_rng_state()
+    zerocam.suggest_layer(model, x.expand(2, -1, -1, -1))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not any(m._forward_hooks for m in model.modules())
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v3_large", "swin_t"])
+def test_the_suggestion_is_the_usual_layer(name):
+    where, _ = suggested(models.torchvision_net(name), 96)
+    usual = models.target_layer(name).layer
+    assert where["layer"] == {"swin_t": "permute"}.get(name, usual)  # the same, channels first
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.ones(1, 3, 2, 2), "got none to sug"),
+        (nn.Sequential(nn.Conv2d(3, 2, 1)), torch.ones(1, 3, 2, 2), "model: got shape"),
+        (small(), torch.ones(3, 8, 8), r"x: got shape \(3, 8, 8\), wanted \(N, ch, H, W\)"),
+        (small(), torch.ones(0, 3, 8, 8), "wanted .* with N > 0"),
+        (small(nn.ReLU()), torch.full((1, 3, 8, 8), torch.nan), "got NaN or inf"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 2, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            torch.ones(1, 3, 2, 2), "got none to suggest.*or try a larger image",
+        ),
+    ],
+)  # fmt: skip
+def test_no_suggestion_says_why(untyped, model, x, message):
+    with pytest.raises(ValueError, match=message):
+        zerocam.suggest_layer(model, x)
 
 
 # ---- refusals -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from zerocam.cam import (
     tap,
     tokens_to_map,
 )
+from zerocam.models import suggest_layer
 from zerocam.symmetries import reparametrize
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "grad_cam_all",
     "reparametrize",
     "signed_map",
+    "suggest_layer",
     "tap",
     "tokens_to_map",
 ]

@@ -10,18 +10,25 @@ Sources of the pretrained weights: THIRD_PARTY.md.
 import difflib
 import json
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from hashlib import sha256
 from importlib.resources import files
 from io import BytesIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam.cam import Reshape, channels_first, tokens_to_map
+from zerocam.cam import (
+    Reshape,
+    _left_as_it_was,
+    activations,
+    channels_first,
+    tap,
+    tokens_to_map,
+)
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 WEIGHTS = files("zerocam") / "weights"
@@ -50,6 +57,113 @@ TARGET_LAYERS = {
     "vit_b_16": TargetLayer("encoder.layers.encoder_layer_11.ln_1", tokens_to_map(14, 14, skip=1)),
     "swin_t": TargetLayer("features", channels_first),
 }
+
+
+def suggest_layer(model: nn.Module, x: Float[Tensor, "N ch H W"]) -> tuple[dict[str, Any], str]:
+    """(where, why): the last layer with positions that the scores listen to, and the reason.
+
+    where holds the arguments `layer` and, for tokens or channels last, `reshape`:
+    ``grad_cam(model, x, **where)``.  Looked for from the end, on the first image of x.  Passed
+    over: poolings, which only blur the layer before them; layers that run more than once; layers
+    with a channel for each class, which are the head's; branches, which part of the image goes
+    round; and tokens of which the scores read one position, as all do behind the last attention
+    of a ViT, where only the class token counts.
+
+    Raises ValueError when no layer is left, with what was passed over, and as `grad_cam` does.
+    """
+    if x.ndim != 4 or not len(x):
+        raise ValueError(f"x: got shape {tuple(x.shape)}, wanted (N, ch, H, W) with N > 0")
+    outputs: list[tuple[str, nn.Module, Any]] = []
+
+    def keep(name: str) -> Any:
+        return lambda module, _args, out: outputs.append((name, module, out))
+
+    hooks = [m.register_forward_hook(keep(name)) for name, m in model.named_modules() if name]
+    try:
+        with torch.no_grad(), _left_as_it_was(model, x):
+            y = model(x[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    runs = Counter(name for name, *_ in outputs)
+    pooled = [out for _, module, out in outputs if "Pool" in type(module).__name__]
+    passed: dict[str, str] = {}
+    for name, module, out in reversed(outputs):
+        where = _grid(out, x) if isinstance(out, Tensor) else None
+        if where is None or isinstance(module, nn.Dropout | nn.Identity):
+            continue
+        reason = "it only pools the layer before" if any(out is p for p in pooled) else None
+        reason = "it runs more than once" if runs[name] > 1 else reason
+        try:
+            reason = reason or _unfit(model, x[:1], name, out, where, y)
+        except ValueError as error:
+            if not str(error).startswith(("layer", "target")):
+                raise
+            reason = str(error).partition(";")[0].partition(": ")[2]
+        if reason is None:
+            A = activations(model, x[:1], layer=name, **where)[0]
+            K, h, w = A.shape
+            sign = "have both signs" if A.min() < 0 else "are never negative"
+            why = "the last layer with positions that the scores listen to: "
+            why += f"{K} channels, {h} x {w}; here its activations {sign}"
+            return {"layer": name, **where}, why + _said(passed)
+        passed.setdefault(reason, name)
+    raise ValueError(
+        f"layer: got none to suggest in this {type(model).__name__}, wanted one with output "
+        f"(N, K, h, w) or tokens (N, T, D) before the scores{_said(passed)}; "
+        "name one yourself, or try a larger image"
+    )
+
+
+def _said(passed: dict[str, str]) -> str:
+    return "".join(f"; not {name!r}: {reason}" for reason, name in passed.items())
+
+
+def _unfit(
+    model: nn.Module, x: Tensor, name: str, out: Tensor, where: dict[str, Any], y: Tensor
+) -> str | None:
+    """Why a layer is no place for a heatmap; None if it is one."""
+    A, G, *_ = tap(model, x, _any_score, layer=name, **where)
+    if A.shape[1] == y.shape[1]:
+        c = int(y[0].argmax())
+        heard = tap(model, x, c, layer=name, **where).G.flatten(2).any(2)[0]
+        if not heard[:c].any() and not heard[c + 1 :].any():
+            return "each class has a channel of its own there"
+    if G.any(1).sum() <= 1:
+        return "the scores read at most one position of it"
+    if out.ndim == 3 and out.shape[1] > A[0, 0].numel():  # a class token always goes round
+        return None
+    leaf = x.detach().clone().requires_grad_()
+    hook = model.get_submodule(name).register_forward_hook(lambda _m, _a, out: out.detach())
+    try:
+        with torch.enable_grad(), _left_as_it_was(model, x):
+            y = model(leaf * 1)
+            way = y.requires_grad and torch.autograd.grad(y.sum(), leaf, allow_unused=True)[0]
+    finally:
+        hook.remove()
+    return "part of the image goes round it" if isinstance(way, Tensor) else None
+
+
+def _any_score(y: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:
+    """A target that listens to every score, also in a head whose rows sum to zero."""
+    return (y + y.square()).sum(1)
+
+
+def _grid(out: Tensor, x: Tensor) -> dict[str, Any] | None:
+    """The `reshape`, if any, under which a layer's output has positions; None if it has none."""
+    H, W = x.shape[2:]
+    if out.ndim == 4:
+        # Positions have the shape of the image, within one; channels do not.
+        first, last = (abs(h * W - w * H) <= max(H, W) for h, w in (out.shape[2:], out.shape[1:3]))
+        if last and not first and out.shape[1:3].numel() > 1:
+            return {"reshape": channels_first}
+        return {} if out.shape[2:].numel() > 1 else None
+    for skip in (0, 1, 2, 5) if out.ndim == 3 and len(out) == 1 else ():  # class tokens come first
+        positions = out.shape[1] - skip
+        h = round((max(positions, 0) * H / W) ** 0.5)
+        if positions > 1 and h > 0 and positions % h == 0 and h * W == positions // h * H:
+            return {"reshape": tokens_to_map(h, positions // h, skip=skip)}
+    return None
 
 
 class SceneNet(nn.Module):
