@@ -271,6 +271,16 @@ def test_the_model_is_left_as_it_was():
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.claim("C5")
+def test_a_single_score_has_no_softmax_shift():
+    """softmax of one score is 1 whatever is added to it, but its sigmoid is not."""
+    model = Net(nn.Sequential(*heads()["gap"][:2], nn.Linear(K, 1).double()))
+    report = audit.audit(None, model, images(), layer="features")
+    assert list(report.frame.columns.unique(0)) == list(symmetries.KINDS)[:-1]
+    assert "got one score" in report.errors["softmax shift"]
+    assert report.verdict("Grad-CAM", "mixing") == "unchanged"
+
+
 @pytest.mark.parametrize(
     ("kw", "message"),
     [

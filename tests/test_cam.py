@@ -379,6 +379,26 @@ def test_tokens_are_read_row_by_row_without_the_class_token():
         signed(Tokens(), x, 1, reshape=zerocam.tokens_to_map(h, w))
 
 
+class ClassToken(Tokens):
+    """Scores from the class token alone, into which the mean of all is written before `last`."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Identity()
+
+    def forward(self, x):
+        A = self.features(torch.cat([torch.zeros_like(x.flatten(2)[..., :1]), x.flatten(2)], 2).mT)
+        return self.fc(self.last(torch.cat([A.mean(1, keepdim=True), A[:, 1:]], 1))[:, 0])
+
+
+def test_behind_the_last_attention_only_the_class_token_counts_and_that_is_said():
+    x, kw = integers(2, K, h, w, seed=1), {"reshape": zerocam.tokens_to_map(h, w, skip=1)}
+    assert zerocam.grad_cam(ClassToken(), x, 1, layer="features", **kw).any()
+    for cam_of in (zerocam.grad_cam, zerocam.grad_cam_all):
+        with pytest.raises(ValueError, match="'last': the target reads only tokens that reshape"):
+            cam_of(ClassToken(), x, layer="last", **kw)
+
+
 def test_channels_last_output_is_refused_until_it_is_named():
     model = torchvision.models.swin_t().eval()
     x = torch.zeros(1, 3, 64, 64)
@@ -419,6 +439,38 @@ def test_a_blank_map_has_a_reason(weight, pixels, reason):
     assert zerocam.explain_blank(model, x, 0, layer="0") == [reason]
     if reason in ("all negative", "zero gradient"):
         assert not zerocam.grad_cam(model, x, 0, layer="0").any()
+
+
+def test_a_saturated_softmax_is_a_zero_gradient_and_its_logit_is_not():
+    model, x = blank_net(0.0), torch.tensor([[[[1.0, 2.0]]]])
+    model[1][2].weight = nn.Parameter(torch.tensor([[400.0], [-400.0]]))
+    for target, reason in (
+        (targets.probability(0), "zero gradient"),
+        (targets.log_probability(0), "zero gradient"),
+        (targets.logit(0), "not blank"),
+        (targets.centred(0), "not blank"),
+    ):
+        assert zerocam.explain_blank(model, x, target, layer="0") == [reason]
+
+
+def test_one_output_speaks_for_yes_and_its_negative_for_no():
+    """One sigmoid, or a regression: the map sums to the output, and the negated one to minus it."""
+    model, x = blank_net(2.0), torch.tensor([[[[1.0, -4.0]]]])
+    assert model(x).item() == -3
+    up = zerocam.grad_cam(model, x, layer="0", relu=False)
+    down = zerocam.grad_cam(model, x, targets.negative(), layer="0", relu=False)
+    assert up.tolist() == [[[1, -4]]]
+    assert torch.equal(down, -up)
+
+
+def test_what_half_precision_cannot_hold_is_refused_and_float32_can():
+    model, x = blank_net(1.0), torch.full((1, 1, 1, 2), 60000.0)
+    model[0] = nn.Conv2d(1, 1, 1)
+    with torch.no_grad():
+        model[0].weight.fill_(2.0)
+    assert zerocam.grad_cam(model, x, 0, layer="0").any()
+    with pytest.raises(ValueError, match=r"activations: got NaN or inf .* or run in float32"):
+        zerocam.grad_cam(model.half(), x.half(), 0, layer="0")
 
 
 # ---- refusals -----------------------------------------------------------------------------------

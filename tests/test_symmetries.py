@@ -827,6 +827,8 @@ def test_the_precision_of_the_model_is_kept():
         (lambda: sym.shift(torch.ones(4))(torch.ones(2, K, 5, 6)), "wanted 4 channels on axis 1"),
         (lambda: SoftmaxShift(torch.ones(4))(torch.ones(C, K)), "v of length 4, wanted 3"),
         (lambda: sym.last_linear(nn.ReLU()), "a ReLU without nn.Linear"),
+        (lambda: reparametrize(nn.Sequential(nn.Linear(3, 1)), "0", SoftmaxShift(torch.ones(3))),
+         "softmax shift: got one score from '0', wanted two or more"),
         (lambda: reparametrize(net("gap"), "feature", sym.shift(T_SHIFT)), "nearest: features"),
         (lambda: reparametrize(net("gap"), "", sym.shift(T_SHIFT)), "got the model itself"),
         (lambda: reparametrize(Pair(), "0", sym.shift(T_SHIFT), x=images()), "tuple as its output"),

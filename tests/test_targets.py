@@ -69,3 +69,11 @@ def test_centred_scores_sum_to_zero_over_classes():
 def test_a_class_that_does_not_exist_is_refused(untyped, name, c, message):
     with pytest.raises(ValueError, match=message):
         ALL[name](c)(Y)
+
+
+@pytest.mark.parametrize("name", ["centred", "log_probability", "probability"])
+def test_one_score_has_nothing_to_be_compared_with(name):
+    """They are 0, 0 and 1 whatever the network says: every map would be blank, silently."""
+    with pytest.raises(ValueError, match=r"got one score per image.* negative\(0\) where it says"):
+        getattr(targets, name)(0)(Y[:, :1])
+    assert torch.equal(targets.logit()(Y[:, :1]), Y[:, 0])

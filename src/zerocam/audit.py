@@ -30,11 +30,11 @@ from zerocam.symmetries import (
     KINDS,
     SoftmaxShift,
     Symmetry,
-    last_linear,
     random_symmetry,
     reparametrize,
+    softmax_rows,
 )
-from zerocam.targets import Classes, Target, centred
+from zerocam.targets import Classes, Target
 
 Method = Callable[..., Float[Tensor, "N h w"]]
 
@@ -212,7 +212,7 @@ def audit(
     whole = _Place(model, x, name)
     head = cut(model, x, name)
     first = head or whole
-    A, _, y, _ = tap(first.model, first.x, centred(), layer=first.layer, reshape=reshape)
+    A, _, y, _ = tap(first.model, first.x, layer=first.layer, reshape=reshape)
     if target is None:
         target = y.argmax(1)
     places = {key: head if head and _runs_on_head(m) else whole for key, m in named.items()}
@@ -404,7 +404,7 @@ def _drawn(
         K, size = A.shape[1], A.square().mean().sqrt().item()
         if kind == "softmax shift":
             try:
-                W = last_linear(model)[1].weight.detach()
+                W = softmax_rows(model).weight.detach()
             except ValueError as error:
                 errors[kind] = str(error)
                 continue

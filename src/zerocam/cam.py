@@ -124,8 +124,7 @@ def grad_cam_all(
                 y, leaf, seeds, is_grads_batched=True, retain_graph=True, allow_unused=True
             )
             _refuse_independent(G, layer)
-            G = _features(G.flatten(0, 1), reshape, layer)
-            _refuse_non_finite(G, "gradients")
+            G = _gradients(G.flatten(0, 1), reshape, layer)
             alpha.append(channel_weights(_at_least_float32(G)).unflatten(0, (-1, n)))
     deviation = _referenced(_at_least_float32(A), reference)
     M = torch.einsum("cnk,nkij->ncij", torch.cat(alpha), deviation).to(x.dtype)
@@ -186,8 +185,7 @@ def tap(
         _refuse_independent(s if s.requires_grad else None, layer)
         (G,) = torch.autograd.grad(s.sum(), leaf, allow_unused=True)
     _refuse_independent(G, layer)
-    A, G = (_features(t.detach(), reshape, layer) for t in (leaf, G))
-    _refuse_non_finite(G, "gradients")
+    A, G = _features(leaf.detach(), reshape, layer), _gradients(G.detach(), reshape, layer)
     return Tap(_at_least_float32(A), _at_least_float32(G), y.detach(), s.detach())
 
 
@@ -347,6 +345,18 @@ def _features(out: Tensor, reshape: Reshape | None, layer: Layer) -> Tensor:
             "reshape=zerocam.channels_first, or reshape=lambda A: A if it is (N, K, h, w)"
         )
     return A
+
+
+def _gradients(out: Tensor, reshape: Reshape | None, layer: Layer) -> Tensor:
+    """`out` as (N, K, h, w); ValueError when all of it lies in what `reshape` leaves out."""
+    G = _features(out, reshape, layer)
+    if bool(out.any()) and not bool(G.any()):
+        raise ValueError(
+            f"layer {_say(layer)}: the target reads only tokens that reshape leaves out (the class "
+            "token), so no map can be made; name one before the last attention, as ln_1 there"
+        )
+    _refuse_non_finite(G, "gradients")
+    return G
 
 
 def _score(y: Tensor, target: Target | Classes) -> Tensor:

@@ -227,7 +227,7 @@ def reparametrize(
     before = None if x is None else _predictions(changed, x, symmetry)
     border = None
     if isinstance(symmetry, SoftmaxShift):
-        _, last = last_linear(changed)
+        last = softmax_rows(changed)
         _set(last, *symmetry(last.weight, last.bias))
     elif fold:
         border = _fold(changed, name, symmetry, tolerance, allow_border)
@@ -252,6 +252,17 @@ def last_linear(model: nn.Module) -> tuple[str, nn.Linear]:
             "a softmax shift needs a row of weights for each class"
         )
     return found[-1]
+
+
+def softmax_rows(model: nn.Module) -> nn.Linear:
+    """`last_linear`, if it has a row for each of several classes."""
+    name, last = last_linear(model)
+    if last.out_features < 2:
+        raise ValueError(
+            f"softmax shift: got one score from {name!r}, wanted two or more; "
+            "a single sigmoid or a regression has no such freedom"
+        )
+    return last
 
 
 def _predictions(model: nn.Module, x: Tensor, symmetry: Symmetry) -> Tensor:

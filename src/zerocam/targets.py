@@ -45,6 +45,15 @@ def _pick(y: Scores, c: Classes) -> Float[Tensor, " N"]:
     return y.gather(1, _class_index(y, c)[:, None])[:, 0]
 
 
+def _several(y: Scores) -> Scores:
+    if y.shape[1] < 2:
+        raise ValueError(
+            "target: got one score per image, wanted two or more: compared with itself it is "
+            "constant; explain it with logit(0), or with negative(0) where it says no"
+        )
+    return y
+
+
 def logit(c: Classes = None) -> Target:
     """s = y_c, the score before the softmax: what the Grad-CAM paper explains.
 
@@ -59,7 +68,7 @@ def centred(c: Classes = None) -> Target:
     Range: all reals; over all classes the values sum to zero.  Invariant under a softmax shift,
     and it does not saturate.
     """
-    return lambda y: _pick(y, c) - y.mean(1)
+    return lambda y: _pick(y, c) - _several(y).mean(1)
 
 
 def contrast(c: Classes, d: Classes) -> Target:
@@ -69,12 +78,12 @@ def contrast(c: Classes, d: Classes) -> Target:
 
 def log_probability(c: Classes = None) -> Target:
     """s = log softmax(y)_c, at most 0.  Invariant under a softmax shift; flat near p_c = 1."""
-    return lambda y: _pick(y.log_softmax(1), c)
+    return lambda y: _pick(_several(y).log_softmax(1), c)
 
 
 def probability(c: Classes = None) -> Target:
     """s = softmax(y)_c, in [0, 1].  Invariant under a softmax shift; flat near 0 and 1."""
-    return lambda y: _pick(y.softmax(1), c)
+    return lambda y: _pick(_several(y).softmax(1), c)
 
 
 def negative(target: Target | Classes = None) -> Target:
