@@ -1,9 +1,15 @@
 """The command line: what it prints and writes, its exit codes, its refusals."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -11,8 +17,9 @@ from PIL import Image
 from torch import nn
 
 import zerocam
-from zerocam.__main__ import load_photo, main, prepare
-from zerocam.photos import photograph
+from zerocam.__main__ import main, torchvision_input
+from zerocam.photos import photograph, read_photo
+from zerocam.symmetries import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +35,27 @@ def tiny() -> nn.Module:
     torch.manual_seed(0)
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     return nn.Sequential(nn.Conv2d(3, 4, 5, 4), nn.ReLU(), head)
+
+
+def placeless() -> nn.Module:
+    """A model that keeps no positions."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 2))
+
+
+def yes_or_no() -> tuple[nn.Module, Callable]:
+    """A model of one score that looks at grey images, and what prepares them."""
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
+    model = nn.Sequential(nn.Conv2d(1, 4, 5, 4), nn.ReLU(), head)
+    return model, lambda photo: photo.mean(0)[None, None]
+
+
+def never() -> nn.Module:
+    """A model whose map for class 0 has no positive value."""
+    model = tiny()
+    with torch.no_grad():
+        model[2][2].weight[0] = -1
+    return model
 
 
 def narrow() -> nn.Module:
@@ -49,7 +77,7 @@ def test_numbers_are_those_of_grad_cam(photo, tmp_path):
     out = tmp_path / "m.csv"
     args = ["map", photo, "--model", "test_main:tiny", "--layer", "1", "--size", "48"]
     assert main([*args, "--class", "2", "--out", str(out)]) == 0
-    x = prepare(load_photo(photo, 48), "test_main:tiny")
+    x = torchvision_input(read_photo(photo, 48))
     M = zerocam.grad_cam(tiny().eval(), x, 2, layer="1", relu=False)[0]
     torch.testing.assert_close(torch.tensor(pd.read_csv(out, index_col=0).to_numpy()).float(), M)
 
@@ -95,6 +123,67 @@ def test_torchvision_with_random_weights_only_if_asked(photo, tmp_path, capsys, 
     assert "--weights none for random weights" in error
 
 
+def test_a_layer_is_suggested_with_its_reason(photo, tmp_path, capsys):
+    args = [photo, "--model", "test_main:tiny", "--size", "48", "--out", str(tmp_path / "m.csv")]
+    for command in ("map", "audit"):
+        assert main([command, *args]) == 0
+        assert "layer '1': the last layer with positions" in capsys.readouterr().out
+
+
+def test_a_model_may_bring_its_own_preparation_and_one_score(photo, tmp_path, capsys):
+    out = tmp_path / "m.npy"
+    args = ["map", photo, "--model", "test_main:yes_or_no", "--size", "40", "--out", str(out)]
+    assert main(args) == 0
+    model, prepare = yes_or_no()
+    M = zerocam.grad_cam(model, prepare(read_photo(photo, 40)), 0, layer="1", relu=False)[0]
+    assert torch.equal(torch.from_numpy(np.load(out)), M)
+    assert "class 0, score " in capsys.readouterr().out
+    assert main([*args, "--target", "negative"]) == 0
+    assert torch.equal(torch.from_numpy(np.load(out)), -M)
+
+
+def test_a_blank_map_comes_with_advice(photo, tmp_path, capsys):
+    args = ["--model", "test_main:never", "--class", "0", "--out", str(tmp_path / "m.csv")]
+    assert main(["map", photo, *args]) == 0
+    printed = capsys.readouterr().out
+    assert "all negative. nothing speaks for it" in printed
+    assert "--reference spatial_mean" in printed
+
+
+def test_the_record_is_enough_to_make_the_figure_again(photo, tmp_path, capsys):
+    names = [str(tmp_path / name) for name in ("m.json", "m.npz", "m.npy", "m.csv", "m.png")]
+    options = ["--target", "centred", "--reference", "spatial_mean", "--class", "espresso"]
+    assert main(["map", photo, *options, *(w for name in names for w in ("--out", name))]) == 0
+    record = json.loads(Path(names[0]).read_text())
+    M = torch.tensor(record["map"])
+    arrays = np.load(names[1])
+    assert torch.equal(torch.from_numpy(arrays["map"]), M)
+    assert torch.equal(torch.from_numpy(np.load(names[2])), M)
+    assert torch.equal(torch.from_numpy(arrays["photo"]), read_photo(photo))
+    with Image.open(names[4]) as drawn:
+        assert json.loads(drawn.text["zerocam"]) == json.loads(str(arrays["record"])) == record
+    assert record["symmetries"] == dict.fromkeys(KINDS, "unchanged") | {"seed": 0}
+    assert (record["class"], record["class_name"]) == (967, "espresso")
+    assert record["versions"]["torch"] == version("torch")
+    assert record["photo_sha256"] == sha256(Path(photo).read_bytes()).hexdigest()
+    assert photo not in Path(names[0]).read_text()  # the file's name, not where it lay
+    told = record["arguments"]
+    again = str(tmp_path / "again.npy")
+    words = [w for k in ("model", "weights", "target", "reference") for w in (f"--{k}", told[k])]
+    words += ["--layer", record["layer"], "--size", str(told["size"]), "--class", str(told["c"])]
+    assert main(["map", photo, *words, "--out", again]) == 0
+    assert torch.equal(torch.from_numpy(np.load(again)), M)
+
+
+def test_the_record_tells_which_symmetries_move_the_map(photo, tmp_path):
+    out = tmp_path / "m.json"
+    assert main(["map", photo, "--model", "test_main:tiny", "--out", str(out)]) == 0
+    verdicts = json.loads(out.read_text())["symmetries"]
+    assert verdicts["mixing"] == "unchanged"
+    assert verdicts["shift"].startswith("one constant")
+    assert verdicts["softmax shift"].startswith("changes")
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -110,11 +199,13 @@ def test_torchvision_with_random_weights_only_if_asked(photo, tmp_path, capsys, 
         (["map", "PHOTO", "--model", "torchvision:resnet19"], "wanted a model of torchvision"),
         (["map", "PHOTO", "--model", "nosuch:thing"], "which cannot be imported"),
         (["map", "PHOTO", "--model", "test_main:photograph"], "got 'test_main:photograph'"),
+        (["audit", "PHOTO", "--model", "test_main:placeless"], "layer: got none to suggest"),
+        (["map", "PHOTO", "--out", "map.jpg"], "wanted a name that ends in .png, .csv, .npy"),
+        (["audit", "PHOTO", "--out", "a.json"], "wanted a name that ends in .png, .csv"),
         (
-            ["audit", "PHOTO", "--model", "test_main:tiny"],
-            "the last one that has positions, here 1",
+            ["map", "PHOTO", "--model", "test_main:yes_or_no", "--target", "centred"],
+            "target: got one score per image, wanted two or more",
         ),
-        (["map", "PHOTO", "--out", "map.jpg"], "wanted a name that ends in .png or .csv"),
         (["map", "PHOTO", "--out", "nowhere/map.png"], "nowhere"),
         (["map", "PHOTO", "--model", "test_main:narrow", "--layer", "0"], "shapes cannot be mult"),
     ],

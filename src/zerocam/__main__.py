@@ -4,46 +4,53 @@ Exit codes: 0 done, 1 refused (one line on stderr says why and what would help),
 """
 
 import argparse
+import functools
 import importlib
+import json
+import platform
 import sys
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import normalize, pil_to_tensor
+from torchvision.transforms.v2.functional import normalize
 
-from zerocam import explain_blank, grad_cam, models, references, targets
+from zerocam import explain_blank, grad_cam, models, references, suggest_layer, targets
 from zerocam.audit import audit
 from zerocam.models import TargetLayer
+from zerocam.photos import read_photo
 
 MODELS = (
     "efficientnet_lite0 (default), torchvision:NAME, or MODULE:FUNCTION, a function that makes "
-    "your model"
+    "your model, or (model, prepare), prepare: photo (3, S, S) from 0 to 1 -> (1, ch, H, W)"
 )
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision wants
+ENDINGS = (".png", ".csv", ".npy", ".npz", ".json")
+BLANK = {  # why a map is blank -> what to do about it
+    "all negative": "nothing speaks for it, counted from zero activations; try --target centred, "
+    "or --reference spatial_mean",
+    "zero gradient": "the target is saturated, or does not listen to this layer; try --target "
+    "logit or centred, or an earlier --layer",
+    "constant": "it is the same everywhere; an even image, or one the layer cannot tell apart",
+    "tiny": "there is something, but most tools would lose it in rounding; read the numbers",
+}
 
 
-def load_photo(path: str, size: int) -> Tensor:
-    """The largest centred square of an image file, (3, size, size), RGB from 0 to 1."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.fit(ImageOps.exif_transpose(file).convert("RGB"), (size, size))
-    except OSError as error:
-        raise ValueError(f"photo: got {path!r}, which cannot be read ({error})") from None
-    return pil_to_tensor(image).float() / 255
-
-
-def load_model(name: str, weights: str) -> tuple[nn.Module, TargetLayer | None]:
-    """(model in eval mode, its usual layer if known) from a name."""
+def load_model(name: str, weights: str) -> tuple[nn.Module, TargetLayer | None, Callable]:
+    """(model in eval mode, its usual layer if known, photo (3, S, S) -> x (1, ch, H, W))."""
     if name == "efficientnet_lite0":
-        return models.efficientnet_lite0(), TargetLayer("features")
+        return models.efficientnet_lite0(), TargetLayer("features"), lite0_input
     kind, _, rest = name.partition(":")
     if kind == "torchvision":
         from torchvision import models as zoo
 
-        if rest not in zoo.list_models():
+        if rest not in zoo.list_models(module=zoo):
             raise ValueError(f"model: got {rest!r}, wanted a model of torchvision, e.g. resnet18")
         try:
             with torch.random.fork_rng(devices=[]):
@@ -54,38 +61,27 @@ def load_model(name: str, weights: str) -> tuple[nn.Module, TargetLayer | None]:
                 f"weights: got none for {rest}, they could not be downloaded ({error}); connect to "
                 "a network once, or pass --weights none for random weights"
             ) from None
-        return model.eval(), models.TARGET_LAYERS.get(rest)
+        return model.eval(), models.TARGET_LAYERS.get(rest), torchvision_input
     if not rest:
         raise ValueError(f"model: got {name!r}, wanted {MODELS}")
     sys.path.insert(0, "")
     try:
-        model = getattr(importlib.import_module(kind), rest)()
+        made = getattr(importlib.import_module(kind), rest)()
     except (ImportError, AttributeError, TypeError) as error:
         raise ValueError(f"model: got {name!r}, which cannot be imported ({error})") from None
+    model, prepare = made if isinstance(made, tuple) else (made, torchvision_input)
     if not isinstance(model, nn.Module):
         raise ValueError(f"model: got a {type(model).__name__} from {name}, wanted an nn.Module")
-    return model.eval(), None
+    return model.eval(), None, prepare
 
 
-def last_layer(model: nn.Module, x: Tensor) -> str:
-    """The last module whose output still has positions: the usual place for a heatmap."""
-    seen = ["one with output (N, K, h, w)"]
-
-    def look(name: str, out: object) -> None:
-        if isinstance(out, Tensor) and out.ndim == 4 and out.shape[2:].numel() > 1:
-            seen.append(name)
-
-    for name, module in model.named_modules():
-        module.register_forward_hook(lambda _m, _a, out, name=name: look(name, out))
-    with torch.no_grad():
-        model(x)
-    return seen[-1]
+def lite0_input(photo: Tensor) -> Tensor:
+    """The photograph as EfficientNet-Lite0 wants it, (1, 3, size, size)."""
+    return models.imagenet_input(photo)[None]
 
 
-def prepare(photo: Tensor, model_name: str) -> Tensor:
-    """The photograph as the model wants it, (1, 3, size, size)."""
-    if model_name == "efficientnet_lite0":
-        return models.imagenet_input(photo)[None]
+def torchvision_input(photo: Tensor) -> Tensor:
+    """The photograph as torchvision's networks want it, (1, 3, size, size)."""
     return normalize(photo, MEAN, STD)[None]
 
 
@@ -105,35 +101,39 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--model", default="efficientnet_lite0", help=MODELS)
         sub.add_argument("--weights", choices=("default", "none"), default="default",
                          help="of a torchvision model; none: random")  # fmt: skip
-        sub.add_argument("--layer", help="dotted name; the usual one if the model is known")
+        sub.add_argument("--layer", help="dotted name; default: the usual one, or one suggested")
         sub.add_argument("--class", dest="c", help="number or ImageNet name; default: predicted")
         sub.add_argument("--size", type=int, default=224, help="pixels a side (default 224)")
     draw, check = commands.choices["map"], commands.choices["audit"]
-    kinds = ("logit", "centred", "log_probability", "probability")
+    kinds = ("logit", "centred", "log_probability", "probability", "negative")
     draw.add_argument("--target", choices=kinds, default="logit", help="what is explained")
     draw.add_argument("--reference", choices=("zero", "spatial_mean"), default="zero",
                       help="the activation that counts as nothing")  # fmt: skip
-    draw.add_argument("--out", default="map.png", help="picture .png or numbers .csv (map.png)")
     check.add_argument("--seed", type=int, default=0, help="of the random re-codings (default 0)")
-    check.add_argument("--out", help="picture .png or numbers .csv")
+    for sub, endings in ((draw, ", ".join(ENDINGS)), (check, ".png or .csv")):
+        sub.add_argument("--out", action="append", default=[], metavar="FILE",
+                         help=f"what to write: {endings}; may be repeated")  # fmt: skip
     return top
 
 
 def run(args: argparse.Namespace) -> None:
     """Do what the command says; ValueError if it cannot be done."""
-    if args.out and not args.out.endswith((".png", ".csv")):
-        raise ValueError(f"out: got {args.out!r}, wanted a name that ends in .png or .csv")
+    endings = ENDINGS if args.command == "map" else (".png", ".csv")
+    outs = args.out or ["map.png"] * (args.command == "map")
+    for out in outs:
+        if not out.endswith(endings):
+            raise ValueError(f"out: got {out!r}, wanted a name that ends in {', '.join(endings)}")
     c = args.c and (int(args.c) if args.c.isdigit() else models.imagenet_class(args.c))
-    photo = load_photo(args.photo, args.size)
-    x = prepare(photo, args.model)
-    model, place = load_model(args.model, args.weights)
+    photo = read_photo(args.photo, args.size)
+    model, place, prepare = load_model(args.model, args.weights)
+    x = prepare(photo)
     if args.layer:
-        place = TargetLayer(args.layer, place and place.reshape)
-    if place is None:
-        raise ValueError(
-            f"layer: none given for {args.model}; pass --layer with the last one that has "
-            f"positions, here {last_layer(model, x)}"
-        )
+        where = TargetLayer(args.layer, place and place.reshape)._asdict()
+    elif place:
+        where = place._asdict()
+    else:
+        where, why = suggest_layer(model, x)
+        print(f"layer {where['layer']!r}: {why}")
     with torch.no_grad():
         y = model(x)
     c = int(y[0].argmax()) if c is None else c
@@ -145,31 +145,63 @@ def run(args: argparse.Namespace) -> None:
 
     plots.style()
     if args.command == "audit":
-        report = audit(None, model, x, c, **place._asdict(), seed=args.seed, progress=True)
+        report = audit(None, model, x, c, **where, seed=args.seed, progress=True)
         print(f"class {c}{name}\n\n{report}")
         fig, ax = plots.plt.subplots(figsize=(10, 5))
         report.plot(ax)
-        numbers = report.frame
+        for out in outs:
+            report.frame.to_csv(out) if out.endswith(".csv") else fig.savefig(out)
+            print(f"written: {out}; white is unchanged, pale one constant, red changed")
+        return
+    target = getattr(targets, args.target)(c)
+    method = functools.partial(grad_cam, relu=False, reference=getattr(references, args.reference))
+    M = method(model, x, target, **where)[0]
+    top = divmod(int(M.argmax()), M.shape[1])
+    sure = f"probability {y.softmax(1)[0, c]:.3f}" if y.shape[1] > 1 else f"score {y[0, 0]:.3g}"
+    print(f"class {c}{name}, {sure}")
+    print(f"signed map {tuple(M.shape)} at {where['layer']!r}")
+    print(f"target {args.target}, zero: {args.reference}")
+    print(f"highest {M.max():.3g} at row {top[0] + 1}, column {top[1] + 1}")
+    print(f"lowest {M.min():.3g}, sum {M.sum():.3g}, positive {(M > 0).float().mean():.0%}")
+    why = explain_blank(model, x, target, **where)[0]
+    if why in BLANK and args.reference == "zero":
+        print(f"blank when drawn the usual way: {why}. {BLANK[why]}")
+    record = {
+        "arguments": vars(args) | {"photo": Path(args.photo).name, "c": c, "out": outs},
+        "photo_sha256": sha256(Path(args.photo).read_bytes()).hexdigest(),
+        "class": c, "class_name": name[2:-1] or None, "score": y[0, c].item(),
+        "target": args.target, "layer": where["layer"], "reference": args.reference,
+        "shape": list(M.shape), "map": M.tolist(), "blank": why,
+        "versions": {"python": platform.python_version()}
+        | {p: version(p) for p in ("zerocam", "torch", "torchvision", "pillow")},
+    }  # fmt: skip
+    if any(out.endswith((".json", ".npz")) for out in outs):
+        report = audit({"map": method}, model, x, target, **where)
+        record["symmetries"] = report.table().loc["map"].to_dict() | {"seed": report.seed}
+    for out in outs:
+        write(out, M, photo, f"class {c}{name}", record)
+        print(f"written: {out}; white is zero, red is for, blue against")
+
+
+def write(out: str, M: Tensor, photo: Tensor, name: str, record: dict[str, Any]) -> None:
+    """The map as a picture with its colour bar, as numbers, or with the record of its making.
+
+    .png holds the record in its text entry "zerocam"; .npz holds map, photo and record.
+    """
+    text = json.dumps(record, indent=1)
+    if out.endswith(".png"):
+        from zerocam import plots
+
+        fig, _ = plots.row(photo, {name: M})
+        fig.savefig(out, metadata={"zerocam": text})
+    elif out.endswith(".csv"):
+        pd.DataFrame(M.numpy()).to_csv(out)
+    elif out.endswith(".npy"):
+        np.save(out, M.numpy())
+    elif out.endswith(".npz"):
+        np.savez(out, map=M.numpy(), photo=photo.numpy(), record=text)
     else:
-        target = getattr(targets, args.target)(c)
-        reference = getattr(references, args.reference)
-        M = grad_cam(model, x, target, relu=False, reference=reference, **place._asdict())[0]
-        top = divmod(int(M.argmax()), M.shape[1])
-        print(f"class {c}{name}, probability {y.softmax(1)[0, c]:.3f}")
-        print(f"signed map {tuple(M.shape)} at {place.layer!r}")
-        print(f"target {args.target}, zero: {args.reference}")
-        print(f"highest {M.max():.3g} at row {top[0] + 1}, column {top[1] + 1}")
-        print(f"lowest {M.min():.3g}, sum {M.sum():.3g}, positive {(M > 0).float().mean():.0%}")
-        if not M.max() > 0 and args.reference == "zero":
-            print("blank after a ReLU:", explain_blank(model, x, target, **place._asdict())[0])
-        numbers = pd.DataFrame(M.numpy())
-        fig, _ = plots.row(photo, {f"class {c}{name}": M})
-    if args.out and args.out.endswith(".csv"):
-        numbers.to_csv(args.out)
-        print(f"numbers: {args.out}")
-    elif args.out:
-        fig.savefig(args.out)
-        print(f"picture: {args.out}; white is zero or unchanged, red is for, blue against")
+        Path(out).write_text(text + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:
