@@ -196,7 +196,7 @@ def test_the_record_tells_which_symmetries_move_the_map(photo, tmp_path):
             ["map", "PHOTO", "--model", "resnet18"],
             "wanted efficientnet_lite0 (default), torchvision:NAME",
         ),
-        (["map", "PHOTO", "--model", "torchvision:resnet19"], "wanted a model of torchvision"),
+        (["map", "PHOTO", "--model", "torchvision:resnet19"], "wanted a classifier of torchvision"),
         (["map", "PHOTO", "--model", "nosuch:thing"], "which cannot be imported"),
         (["map", "PHOTO", "--model", "test_main:photograph"], "got 'test_main:photograph'"),
         (["audit", "PHOTO", "--model", "test_main:placeless"], "layer: got none to suggest"),

@@ -353,7 +353,7 @@ def test_no_suggestion_says_why(untyped, model, x, message):
         (lambda: SceneNet(activation="elu"), "got 'elu', wanted one of relu, gelu, silu, tanh"),
         (lambda: models.imagenet_class("tiger kat"), "got 'tiger kat'.*nearest: tiger cat"),
         (lambda: models.target_layer("lenet"), "name: got 'lenet', wanted one of resnet18"),
-        (lambda: models.torchvision_net("lenet"), "name: got 'lenet'"),
+        (lambda: models.torchvision_net("lenet"), "name: got 'lenet', wanted a classifier of"),
         (lambda: models.imagenet_input(255 * torch.ones(3, 2, 2)), "255, wanted 0 to 1; divide"),
     ],
 )

@@ -48,20 +48,14 @@ def load_model(name: str, weights: str) -> tuple[nn.Module, TargetLayer | None, 
         return models.efficientnet_lite0(), TargetLayer("features"), lite0_input
     kind, _, rest = name.partition(":")
     if kind == "torchvision":
-        from torchvision import models as zoo
-
-        if rest not in zoo.list_models(module=zoo):
-            raise ValueError(f"model: got {rest!r}, wanted a model of torchvision, e.g. resnet18")
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)  # random weights are the same at every call
-                model = zoo.get_model(rest, weights=None if weights == "none" else "DEFAULT")
+            model = models.torchvision_net(rest, weights=None if weights == "none" else "DEFAULT")
         except OSError as error:
             raise ValueError(
                 f"weights: got none for {rest}, they could not be downloaded ({error}); connect to "
                 "a network once, or pass --weights none for random weights"
             ) from None
-        return model.eval(), models.TARGET_LAYERS.get(rest), torchvision_input
+        return model, models.TARGET_LAYERS.get(rest), torchvision_input
     if not rest:
         raise ValueError(f"model: got {name!r}, wanted {MODELS}")
     sys.path.insert(0, "")

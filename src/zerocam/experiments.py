@@ -8,9 +8,9 @@
 All give the same numbers.  Each seed is written to book/results/NAME.json as soon as it is done;
 seeds found there are not run again, so a run that was cut short goes on where it stopped.
 
-A study is a function `seed -> {name: number}` with the decorator `study`: it makes its own data
-and nets from the seed, uses no global random state, and takes seconds.  Its name is the name of
-the result, the first line of its docstring what the result says.
+A study is a function `seed -> {name: number or word}` with the decorator `study`: it makes its own
+data and nets from the seed, uses no global random state, and takes seconds.  Its name is the name
+of the result, the first line of its docstring what the result says.
 """
 
 import argparse
@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,14 +32,41 @@ from joblib import Parallel, delayed, parallel_config
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from zerocam.cam import channel_weights, signed_map, tap
+from zerocam.audit import METHODS, audit
+from zerocam.cam import (
+    activations,
+    channel_weights,
+    channels_first,
+    grad_cam,
+    grad_cam_all,
+    signed_map,
+    tap,
+)
 from zerocam.encodings import decode, encode, scaled, squared_error
-from zerocam.metrics import HOWS, How, above, energy_inside, enlarge, iou, normalise, pointing
-from zerocam.models import SceneNet
+from zerocam.metrics import (
+    HOWS,
+    How,
+    above,
+    blank,
+    energy_inside,
+    enlarge,
+    iou,
+    normalise,
+    pointing,
+)
+from zerocam.models import (
+    SceneNet,
+    efficientnet_lite0,
+    imagenet_input,
+    suggest_layer,
+    torchvision_net,
+)
+from zerocam.photos import collage, pairs, photograph
 from zerocam.scenes import digit_scenes, digits
 from zerocam.training import accuracy, fit, train_scene_net
 
-Study = Callable[[int], dict[str, float]]
+Numbers = dict[str, float | str]
+Study = Callable[[int], Numbers]
 RESULTS = Path(__file__).parents[2] / "book" / "results"
 STUDIES: dict[str, Study] = {}
 
@@ -50,10 +79,10 @@ def study(function: Study) -> Study:
 
 @dataclass(frozen=True)
 class Result:
-    """The numbers of a study, seed by seed: seeds[seed][name], in order of seeds."""
+    """The numbers, and words, of a study: seeds[seed][name], in order of seeds."""
 
     name: str
-    seeds: dict[int, dict[str, float]]
+    seeds: dict[int, Numbers]
     made: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Tensor:
@@ -61,8 +90,9 @@ class Result:
         return torch.tensor([run[key] for run in self.seeds.values()], dtype=torch.float64)
 
     def keys(self) -> list[str]:
-        """The names of the numbers."""
-        return list(next(iter(self.seeds.values())))
+        """The names of the numbers, without those of words."""
+        first = next(iter(self.seeds.values()))
+        return [key for key, value in first.items() if not isinstance(value, str)]
 
     def mean(self, key: str) -> float:
         """The mean over seeds."""
@@ -159,16 +189,17 @@ def _backend(jobs: int, scheduler: str | None) -> Iterator[None]:
         yield
 
 
-def _one(function: Study, seed: int) -> tuple[int, dict[str, float]]:
+def _one(function: Study, seed: int) -> tuple[int, Numbers]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in the same order everywhere
     try:
-        return seed, {k: float(v) for k, v in function(seed).items()}
+        found = function(seed).items()
+        return seed, {k: v if isinstance(v, str) else float(v) for k, v in found}
     finally:
         torch.set_num_threads(threads)
 
 
-def _write(name: str, done: dict[int, dict[str, float]], folder: Path) -> None:
+def _write(name: str, done: dict[int, Numbers], folder: Path) -> None:
     seeds = sorted(done)
     span = f"{seeds[0]}:{seeds[-1] + 1}"
     if seeds != list(range(seeds[0], seeds[-1] + 1)):
@@ -457,6 +488,99 @@ def reference_study(seed: int) -> dict[str, float]:
         for cut in range(5, 80, 5) if name in ("zero", "spatial_mean") else ():
             found[f"curve_{name}_{cut}"] = iou(M, own, cut / 100)
     return {name: value.double().mean().item() for name, value in found.items()}
+
+
+# ---- chapter 11: the networks people use -------------------------------------------------------
+
+
+@study
+def families(seed: int) -> Numbers:
+    """One classifier of torchvision, number `seed` of its list, with random weights.
+
+    layer, reading: what `suggest_layer` says, at the smallest `side` in pixels at which the next
+    larger one says the same.  channels, rows, columns: the shape of A there.  signs: of A.
+    mixing, shift: the audit's verdict on the signed map.  Nothing here depends on what a network
+    has learnt.
+    """
+    from torchvision import models as zoo
+
+    name = zoo.list_models(module=zoo)[seed]
+    model, g = torchvision_net(name), torch.Generator()
+    said: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for side in (32, 64, 96, 128, 224):
+        x = torch.randn(1, 3, side, side, generator=g.manual_seed(0))
+        try:
+            where, _ = suggest_layer(model, x)
+        except (ValueError, RuntimeError, AssertionError):  # too small, or another size is wanted
+            continue
+        said.setdefault(where["layer"], []).append((side, where))
+        if len(said[where["layer"]]) == 2:
+            break
+    side, where = said[where["layer"]][0]
+    x = torch.randn(1, 3, side, side, generator=g.manual_seed(0))
+    A = activations(model, x, **where)[0]
+    method = partial(grad_cam, relu=False)
+    report = audit({"map": method}, model, x, **where, symmetries=["mixing", "shift"])
+    reshape = where.get("reshape")
+    return {
+        "name": name,
+        "layer": where["layer"],
+        "reading": {None: "channels first", channels_first: "channels last"}.get(reshape, "tokens"),
+        "signs": "both" if A.min() < 0 else "never negative",
+        **{k: report.verdict("map", k).partition(" (")[0] for k in ("mixing", "shift")},
+        "side": side,
+        **dict(zip(("channels", "rows", "columns"), A.shape, strict=True)),
+    }
+
+
+def on_pair(
+    net: nn.Module, x: Tensor, masks: Bool[Tensor, "2 H W"], classes: Tensor, where: dict[str, Any]
+) -> dict[str, float]:
+    """What the maps of all classes at one layer say of two photographs in one picture x.
+
+    below, off: share of activations below zero, exactly zero.  blank, full: share of classes with
+    nothing positive, nothing negative.  own: share of the positive mass on the own photograph,
+    other: of the negative mass on the other one, point: highest value on the own one; for the two
+    `classes`.  own_mean: own, counted from the spatial mean.  moved: largest change of a map when
+    its class is centred, relative to its largest value; mean over classes.
+    """
+    A = activations(net, x, **where)
+    M = grad_cam_all(net, x, **where, relu=False)[0]
+    shown, level = enlarge(M[classes], masks.shape[1:]), M[classes].mean((1, 2), keepdim=True)
+    size = M.abs().amax((1, 2)).clamp(min=1e-30)
+    found = {
+        "below": A < 0, "off": A == 0, "blank": blank(M), "full": M.amin((1, 2)) >= 0,
+        "own": energy_inside(shown, masks), "other": energy_inside(-shown, ~masks),
+        "point": pointing(shown, masks), "own_mean": energy_inside(shown - level, masks),
+        "moved": M.mean(0).abs().max() / size,
+    }  # fmt: skip
+    return {key: value.double().mean().item() for key, value in found.items()}
+
+
+@study
+def photographs(seed: int) -> Numbers:
+    """EfficientNet-Lite0 on pair `seed` of thirty, at three layers; see `on_pair`, and the audit.
+
+    Names end in the layer: act, the last ReLU6; norm, the BatchNorm before it; conv, the
+    convolution before that.  The classes are those the network gives to each photograph alone.
+    audit_...: a method's verdicts on the class of the
+    right one, in the order of `symmetries.KINDS`: = unchanged, c one constant, x changes.
+    """
+    net, names = efficientnet_lite0(), pairs()[seed]
+    photo, right = collage(*names)
+    x, alone = imagenet_input(photo)[None], torch.stack([photograph(name) for name in names])
+    with torch.no_grad():
+        classes = net(imagenet_input(alone)).argmax(1)
+    found: Numbers = {}
+    for layer in ("act", "norm", "conv"):
+        where = {"layer": f"features.last.{layer}"}
+        numbers = on_pair(net, x, torch.stack([~right, right]), classes, where)
+        found |= {f"{key}_{layer}": value for key, value in numbers.items()}
+    report = audit(METHODS, net, x, int(classes[1]), layer="features", seed=seed)
+    for method, row in report.table().to_dict("index").items():
+        letters = {"unchanged": "=", "one": "c", "changes": "x", "error": "!"}
+        found[f"audit_{method}"] = "".join(letters[v.split()[0]] for v in row.values())
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:

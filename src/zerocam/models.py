@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict
 from hashlib import sha256
 from importlib.resources import files
 from io import BytesIO
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -425,16 +426,31 @@ def target_layer(name: str) -> TargetLayer:
 
 
 def torchvision_net(name: str, *, weights: str | None = None, seed: int = 0) -> nn.Module:
-    """A torchvision network by name, in eval mode; random weights from `seed` unless told.
+    """A torchvision classifier by name, in eval mode; random weights from `seed` unless told.
 
-    weights: a name torchvision knows, e.g. "IMAGENET1K_V1"; torchvision downloads them once.
+    weights: a name torchvision knows, e.g. "DEFAULT"; torchvision downloads them once.  Without
+    weights a ViT's head starts at zero, and every score with it: it is drawn like the others.
     """
-    from torchvision.models import get_model
+    from torchvision import models as zoo
 
-    target_layer(name)  # refuses unknown names
+    if name not in zoo.list_models(module=zoo):
+        raise ValueError(f"name: got {name!r}, wanted a classifier of torchvision, e.g. resnet18")
+    plain = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the global stream
         torch.manual_seed(seed)
-        return get_model(name, weights=weights).eval()
+        model = zoo.get_model(name, weights=weights, **({} if weights else plain))
+        for p in model.parameters() if weights is None else ():
+            if p.ndim == 2 and not p.any():
+                nn.init.normal_(p, std=p.shape[1] ** -0.5)
+    return model.eval()
+
+
+def has_weights(name: str) -> bool:
+    """Whether torchvision has the default weights of a network on this machine already."""
+    from torchvision.models import get_model_weights
+
+    file = get_model_weights(name).DEFAULT.url.rpartition("/")[2]
+    return (Path(torch.hub.get_dir()) / "checkpoints" / file).exists()
 
 
 def _checked(raw: bytes, wanted: str, name: str = "scene_net.safetensors") -> bytes:
