@@ -142,7 +142,7 @@ export function read(text, data) {
 
 const LEAD = {
   start: ["shift"], shift: ["shift", "along"], mix: ["flip", "mix"], softmax: ["soft"],
-  relu: ["relu", "scale"], reference: ["reference", "target"],
+  relu: ["relu", "scale"], reference: ["reference", "target", "shift", "soft"],
 };
 const STYLE = `
 .zero-explorer { container-type: inline-size; margin: 1.2rem 0; font-size: .95rem; line-height: 1.4; color: inherit;
@@ -156,11 +156,10 @@ const STYLE = `
 .zx-steps button[aria-pressed=true] { background: color-mix(in srgb, currentColor 14%, transparent); border-color: currentColor; font-weight: 600; }
 .zx-says { min-height: 2.8em; margin: 0 0 .8rem; text-wrap: pretty; }
 .zx-grid { display: grid; grid-template-columns: 1fr 1fr; gap: .9rem .9rem; align-items: start; }
-.zx-grid figure { margin: 0; min-width: 0; }
+.zx-grid figure { margin: 0; padding: 0; min-width: 0; }
 .zero-explorer canvas, .zx-grid img { display: block; width: 100%; height: auto; background: #fff; border-radius: 4px; filter: none;
   box-shadow: 0 0 0 1px var(--line); }
-.zx-bare canvas, .zx-square :is(canvas, img), .zx-inside canvas { image-rendering: pixelated; }
-.zx-smooth canvas { image-rendering: auto; }
+.zx-bare canvas, .zx-square img, .zx-inside canvas { image-rendering: pixelated; }
 .zero-explorer figcaption { margin: .35rem 0 0; padding: 0; font-size: .84rem; line-height: 1.35; text-align: left; color: inherit; }
 .zx-scale { display: grid; grid-template-columns: auto 1fr auto; gap: .4rem; align-items: center; font-variant-numeric: tabular-nums; }
 .zx-scale i { height: .5rem; border-radius: 2px; box-shadow: 0 0 0 1px var(--line); background: linear-gradient(90deg, STOPS); }
@@ -181,9 +180,9 @@ const STYLE = `
 .zx-control output { font-variant-numeric: tabular-nums; text-align: right; font-weight: 600; }
 .zx-control input[type=range] { grid-column: 1 / -1; width: 100%; height: 1.7rem; margin: 0; accent-color: currentColor; cursor: pointer; touch-action: pan-y; }
 .zx-control input[type=checkbox] { width: 1.3rem; height: 1.3rem; accent-color: currentColor; }
-.zx-control select { max-width: 14.5rem; min-height: 2.2rem; padding: .1rem .4rem; border: 1px solid var(--line); border-radius: 6px; background: transparent; }
+.zx-control select { max-width: min(17.5rem, 66cqw); min-height: 2.2rem; padding: .1rem .4rem; border: 1px solid var(--line); border-radius: 6px; background: transparent; }
 .zx-control select option { color: #222; background: #fff; }
-.zero-explorer:not(.zx-open) :is(.zx-control:not([data-lead]), .zx-kind, .zx-inside) { display: none; }
+.zero-explorer:not(.zx-open) :is(.zx-control, .zx-inside):not([data-lead]), .zero-explorer:not(.zx-open) .zx-kind { display: none; }
 .zero-explorer:not(.zx-open) .zx-grid { margin-top: .2rem; }
 .zx-inside { margin: 1rem 0; }
 .zx-inside > div { display: grid; grid-template-columns: repeat(6, 1fr); gap: .5rem; margin-top: .35rem; }
@@ -192,6 +191,7 @@ const STYLE = `
 .zx-more { flex: 0 0 auto; }
 .zx-live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @container (min-width: 34rem) {
+  .zx-says { min-height: 1.4em; }
   .zx-tiles { grid-template-columns: repeat(4, 1fr); }
   .zx-controls { grid-template-columns: 1fr 1fr; }
   .zx-square.zx-grid { grid-template-columns: repeat(4, 1fr); }
@@ -390,6 +390,7 @@ export function mount(root, data) {
     );
 
     // Channels.
+    insideBox.toggleAttribute("data-lead", step === "mix");
     if (inside.children.length !== 6) inside.replaceChildren(...Array.from({ length: 6 }, () => element("div", {}, canvas(), element("span"))));
     const size = Math.max(...now.A.slice(0, 6 * Z).map(Math.abs));
     [...inside.children].forEach((box, k) => {

@@ -56,20 +56,20 @@ PRESETS = {  # name: (title, what to see, state)
     ),
     "softmax": (
         "Softmax",
-        "Every class got the same extra weights, which no softmax sees: now the whole picture "
-        "speaks against everything.",
+        "Each class got the same extra weights, which no softmax sees: "
+        "now all of it speaks against everything.",
         {"soft": -1.0},
     ),
     "relu": (
         "ReLU",
-        "No ReLU, and scaled from lowest to highest: now the seven is everywhere. "
-        "Divide by the maximum, and it is one place again.",
+        "No ReLU, scaled from lowest to highest: the seven is everywhere. "
+        "Divide by the maximum: one place again.",
         {"example": "digits", "class": 7, "along": 8, "relu": False, "scale": "minmax"},
     ),
     "reference": (
         "Reference",
-        "Shifted and given extra weights, but counted from the picture's mean and the average "
-        "class: no rewriting moves this map.",
+        "Counted from the picture's mean and the average class, no rewriting moves this map. "
+        "Try the shift.",
         {"shift": -1.1, "soft": -0.5, "reference": "spatial", "target": "centred"},
     ),
 }
