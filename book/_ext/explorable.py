@@ -1,4 +1,4 @@
-"""``{explorer}``: the explorable of `zerocam.explorer`; its argument is a preset, ``:full:`` opens it."""
+"""``{explorer} PRESET``: the explorable of `zerocam.explorer`; ``:full:`` opens its controls."""
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives

@@ -9,7 +9,9 @@ from html import escape
 from docutils import nodes
 
 SITE = os.environ.get("ZEROCAM_SITE", "").strip().rstrip("/")
-CARD = "A cat beside a cup of coffee, and two heatmaps for espresso: one covers the cup, one is empty."
+CARD = (
+    "A cat beside a cup of coffee, and two heatmaps for espresso: one covers the cup, one is empty."
+)
 
 
 def _describe(doctree, length=200):

@@ -109,12 +109,17 @@ const CHOICES = {
 };
 const FIRST = { photo: 4, digits: 2, threes: 3 };
 
+/** The state in which an example opens. */
+function opening(example, data) {
+  return { ...data.start, example, class: FIRST[example], along: FIRST[example] + 1 };
+}
+
 /** A state as text for the address: what differs from the start. */
 export function write(state, data) {
   const text = new URLSearchParams(), names = data.examples[state.example].classes;
-  for (const key of Object.keys(data.start)) {
-    if (state[key] === data.start[key]) continue;
-    const value = state[key];
+  const usual = { ...opening(state.example, data), example: data.start.example };
+  for (const [key, value] of Object.entries(state)) {
+    if (value === usual[key]) continue;
     text.set(key, key === "class" ? names[value] : key === "along" ? (value ? names[value - 1] : "all") : String(value));
   }
   return text.toString();
@@ -122,10 +127,9 @@ export function write(state, data) {
 
 /** The state that a text describes; what it cannot read stays as at the start. */
 export function read(text, data) {
-  const given = new URLSearchParams(text), state = { ...data.start };
-  if (given.get("example") in data.examples) state.example = given.get("example");
+  const given = new URLSearchParams(text), wanted = given.get("example");
+  const state = opening(wanted in data.examples ? wanted : data.start.example, data);
   const names = data.examples[state.example].classes;
-  if (state.example !== data.start.example) [state.class, state.along] = [FIRST[state.example], FIRST[state.example] + 1];
   for (const [key, value] of given) {
     if (key in RANGES && value.trim() && isFinite(value)) {
       state[key] = Math.max(RANGES[key][0], Math.min(RANGES[key][1], Number(value)));
@@ -209,6 +213,10 @@ const LABEL = {
 };
 const number = (v, digits = 2) => (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
 
+/** Write a text or an attribute where it differs: layout is dear. */
+const say = (target, text) => target.textContent === text || (target.textContent = text);
+const label = (target, text, name = "aria-label") => target.getAttribute(name) === text || target.setAttribute(name, text);
+
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -225,7 +233,7 @@ export function mount(root, data) {
   }
   const uid = `zx${Math.random().toString(36).slice(2, 8)}`, full = root.dataset.full === "1";
   const preset = (name) => ({ ...data.start, ...data.presets[name].state });
-  let step = root.dataset.preset ?? "start", state = preset(step), waiting = 0, moving = 0, said = 0;
+  let step = root.dataset.preset ?? "start", state = preset(step), waiting = 0, moving = 0, said = 0, shown = "", radios = [];
   root.replaceChildren();
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Explorable: move the zero of a heatmap");
@@ -274,7 +282,7 @@ export function mount(root, data) {
   const scale = (n) => element("span", { class: "zx-scale" }, ...bars[n]);
   const classes = element("fieldset", { class: "zx-classes" });
   const grid = element("div", { class: "zx-grid" }, figure(signed, scale(0), captions[0]), figure(drawn, scale(1), captions[1]), figure(picture, captions[2]), classes);
-  const tiles = element("ul", { class: "zx-tiles" }), inside = element("div"), live = element("p", { class: "zx-live", "aria-live": "polite" });
+  const tiles = element("ul", { class: "zx-tiles" }, ...Array.from({ length: 4 }, () => element("li", {}, element("b"), element("span")))), inside = element("div", {}, ...Array.from({ length: 6 }, () => element("div", {}, element("canvas", { role: "img" }), element("span")))), live = element("p", { class: "zx-live", "aria-live": "polite" });
   const insideBox = element("div", { class: "zx-inside" }, element("strong", { class: "zx-head" }, "Inside: six channels, and what each weighs"), inside);
 
   // Foot.
@@ -285,7 +293,7 @@ export function mount(root, data) {
     more.textContent = open ? "Fewer controls" : "All controls";
   });
   const foot = element("div", { class: "zx-foot" }, more), base = document.documentElement.dataset.content_root;
-  const link = base === undefined || full ? null : element("a", {}, "Open this on its own page");
+  const link = base === undefined || full ? null : element("a", { href: `${base}book/explorer.html` }, "Open this on its own page");
   if (link) foot.append(link);
   root.append(steps, says, controls, grid, tiles, insideBox, foot, live);
 
@@ -306,17 +314,21 @@ export function mount(root, data) {
     render();
   };
 
-  const cell = element("canvas");
+  const cell = element("canvas"), shades = Array.from({ length: 513 }, (_, i) => colour(i / 256 - 1, 1, data.colours));
+  const resize = (target, width, height) => {
+    if (target.width !== width) target.width = width;
+    if (target.height !== height) target.height = height;
+    return target.getContext("2d");
+  };
   function paint(target, values, h, w, limit, under) {
-    Object.assign(cell, { width: w, height: h });
-    const pen = cell.getContext("2d"), pixels = pen.createImageData(w, h);
+    const pen = resize(cell, w, h), pixels = pen.createImageData(w, h);
     values.forEach((v, i) => {
-      pixels.data.set(colour(v, limit, data.colours), 4 * i);
-      pixels.data[4 * i + 3] = under ? 217 * Math.min(1, limit ? Math.abs(v) / limit : 0) : 255;
+      const x = Math.max(-1, Math.min(1, limit ? v / limit : 0));
+      pixels.data.set(shades[Math.round(256 * (x + 1))], 4 * i);
+      pixels.data[4 * i + 3] = under ? 217 * Math.abs(x) : 255;
     });
     pen.putImageData(pixels, 0, 0);
-    Object.assign(target, under ? { width: under.width, height: under.height } : { width: w, height: h });
-    const brush = target.getContext("2d");
+    const brush = resize(target, under ? under.width : w, under ? under.height : h);
     if (under) brush.drawImage(under, 0, 0);
     brush.imageSmoothingEnabled = Boolean(under);
     brush.drawImage(cell, 0, 0, target.width, target.height);
@@ -326,96 +338,101 @@ export function mount(root, data) {
     const s = state, example = data.examples[s.example], { D, h, w, Z } = decode(example);
     const seen = compare(s, data), { now, then } = seen, name = example.classes[s.class];
     if (!(s.example in grey)) { grey[s.example] = null; load(s.example); }
-    const square = h === w, under = s.smooth ? grey[s.example] : null;
-    grid.className = `zx-grid${square ? " zx-square" : ""}${s.smooth ? " zx-smooth" : " zx-bare"}`;
+    const under = s.smooth ? grey[s.example] : null;
+    grid.className = `zx-grid${h === w ? " zx-square" : ""}${s.smooth ? "" : " zx-bare"}`;
 
     // Steps and controls.
-    for (const [key, button] of Object.entries(buttons)) button.setAttribute("aria-pressed", String(key === step));
-    says.textContent = step ? data.presets[step].says : "Your own setting.";
-    if (inputs.along.dataset.example !== s.example) {
-      inputs.along.dataset.example = s.example;
+    for (const [key, button] of Object.entries(buttons)) label(button, String(key === step), "aria-pressed");
+    say(says, step ? data.presets[step].says : "Your own setting.");
+    if (shown !== s.example) {
+      shown = s.example;
       inputs.along.replaceChildren(...["all channels alike", ...example.classes.map((c) => `only the map of “${c}”`)].map((text, value) => element("option", { value }, text)));
       inputs.flip.max = D;
-      classes.replaceChildren(element("legend", {}, "Explain a class; its probability"), ...example.classes.map((text, c) => {
-        const radio = element("input", { type: "radio", name: `${uid}-class`, value: c });
+      radios = example.classes.map((text, c) => {
+        const radio = element("input", { type: "radio", name: `${uid}-class`, value: c }), p = element("output");
         radio.addEventListener("input", () => change({ class: c }));
-        return element("label", { class: "zx-class" }, radio, element("span", {}, text), element("output"));
-      }));
+        return { radio, p, box: element("label", { class: "zx-class" }, radio, element("span", {}, text), p) };
+      });
+      classes.replaceChildren(element("legend", {}, "Explain a class; its probability"), ...radios.map(({ box }) => box));
       picture.src = example.picture;
       picture.alt = example.title;
     }
     for (const [key, input] of Object.entries(inputs)) {
-      if (input.type === "checkbox") input.checked = s[key]; else input.value = s[key];
-      input.closest(".zx-control").toggleAttribute("data-lead", LEAD[step || "start"].includes(key));
+      if (input.type === "checkbox") input.checked = s[key];
+      else if (input.value !== String(s[key])) input.value = s[key];
+      input.parentElement.toggleAttribute("data-lead", LEAD[step || "start"].includes(key));
     }
     const texts = { shift: number(s.shift), flip: `${s.flip} of ${D}`, mix: number(s.mix), soft: number(s.soft) };
     for (const [key, text] of Object.entries(texts)) {
-      outputs[key].textContent = text;
-      inputs[key].setAttribute("aria-valuetext", text);
+      say(outputs[key], text);
+      label(inputs[key], text, "aria-valuetext");
     }
-    [...classes.querySelectorAll("label")].forEach((label, c) => {
-      label.style.setProperty("--p", `${100 * now.p[c]}%`);
-      label.querySelector("input").checked = c === s.class;
-      label.querySelector("output").textContent = now.p[c].toFixed(2);
+    radios.forEach(({ radio, p, box }, c) => {
+      box.style.setProperty("--p", `${(100 * now.p[c]).toFixed(2)}%`);
+      radio.checked = c === s.class;
+      say(p, now.p[c].toFixed(2));
     });
 
     // Maps: one scale for both, unless the drawn one is scaled.
     const limits = [seen.size, s.scale === "none" ? seen.size : 1];
     paint(signed, now.M, h, w, limits[0], under);
     paint(drawn, now.L, h, w, limits[1], under);
-    bars.forEach((bar, n) => { bar[0].textContent = number(-limits[n]); bar[2].textContent = number(limits[n]); });
+    bars.forEach((bar, n) => { say(bar[0], number(-limits[n])); say(bar[2], number(limits[n])); });
     const ends = (V) => `${number(Math.min(...V))} to ${number(Math.max(...V))}`;
-    const positive = now.M.filter((v) => v > 1e-9).length;
-    const state_ = seen.above === 0 ? "blank" : seen.above === Z ? "full" : `${seen.above} of ${Z} positions above zero`;
+    const positive = now.M.filter((v) => v > 1e-9).length, percent = (n) => `${Math.round((100 * n) / Z)} %`;
+    const covers = seen.above === 0 ? "blank" : seen.above === Z ? "full" : `${seen.above} of ${Z} positions above zero`;
     const scaled = { none: "", max: ", divided by its maximum", minmax: ", scaled from lowest to highest" }[s.scale];
-    captions[0].textContent = `Signed map of “${name}”: ${ends(now.M)}`;
-    captions[1].textContent = `${s.relu ? "Grad-CAM" : "Without ReLU"}${scaled}: ${state_}`;
-    captions[2].textContent = `The picture: ${example.title}`;
-    signed.setAttribute("aria-label", `Signed map of ${name}: from ${ends(now.M)}, ${positive} of ${Z} positions above zero.`);
-    drawn.setAttribute("aria-label", `Map as drawn, ${s.relu ? "with" : "without"} ReLU${scaled}: from ${ends(now.L)}, ${state_}.`);
+    say(captions[0], `Signed map of “${name}”: ${ends(now.M)}`);
+    say(captions[1], `${s.relu ? "Grad-CAM" : "Without ReLU"}${scaled}: ${covers}`);
+    say(captions[2], `The picture: ${example.title}`);
+    label(signed, `Signed map of ${name}: from ${ends(now.M)}, ${positive} of ${Z} positions above zero.`);
+    label(drawn, `Map as drawn, ${s.relu ? "with" : "without"} ReLU${scaled}: from ${ends(now.L)}, ${covers}.`);
 
     // What holds.
-    const tile = (held, value, text) => element("li", {}, element("b", {}, `${held ? "✓" : "≠"} ${value}`), text);
     const moved = {
       still: [true, number(0), "change of the signed map"],
       constant: [false, number(seen.low), "change of the signed map: one constant"],
       turned: [false, "turned", "the signed map: every sign is the opposite"],
       field: [false, `${number(seen.low)} to ${number(seen.high)}`, "change of the signed map: a field"],
     }[seen.map];
-    tiles.replaceChildren(
-      tile(seen.predictions < 5e-5, seen.predictions.toFixed(4), "largest change of a probability"),
-      tile(...moved),
-      tile(seen.order === "kept", seen.order, "order of the positions"),
-      tile(seen.above === compareAbove(then), `${Math.round((100 * seen.above) / Z)} %`, `drawn above zero; as trained ${Math.round((100 * compareAbove(then)) / Z)} %`),
-    );
+    const before = then.L.filter((v) => v > 1e-9).length;
+    [
+      [seen.predictions < 5e-5, seen.predictions.toFixed(4), "largest change of a probability"],
+      moved,
+      [seen.order === "kept", seen.order, "order of the positions"],
+      [seen.above === before, percent(seen.above), `drawn above zero; as trained ${percent(before)}`],
+    ].forEach(([held, value, text], n) => {
+      say(tiles.children[n].firstChild, `${held ? "✓" : "≠"} ${value}`);
+      say(tiles.children[n].lastChild, text);
+    });
 
     // Channels.
     insideBox.toggleAttribute("data-lead", step === "mix");
-    if (inside.children.length !== 6) inside.replaceChildren(...Array.from({ length: 6 }, () => element("div", {}, canvas(), element("span"))));
-    const size = Math.max(...now.A.slice(0, 6 * Z).map(Math.abs));
-    [...inside.children].forEach((box, k) => {
-      const part = now.A.slice(k * Z, (k + 1) * Z), weight = number(1000 * now.alpha[k], 1);
-      paint(box.firstChild, part, h, w, size, null);
-      box.firstChild.setAttribute("aria-label", `Channel ${k + 1}: from ${ends(part)}; weight ${weight} thousandths.`);
-      box.lastChild.textContent = `× ${weight}`;
-    });
+    if (insideBox.checkVisibility?.() ?? true) {
+      const size = Math.max(...now.A.slice(0, 6 * Z).map(Math.abs));
+      [...inside.children].forEach((box, k) => {
+        const part = now.A.slice(k * Z, (k + 1) * Z), weight = number(1000 * now.alpha[k], 1);
+        paint(box.firstChild, part, h, w, size, null);
+        label(box.firstChild, `Channel ${k + 1}: from ${ends(part)}; weight ${weight} thousandths.`);
+        say(box.lastChild, `× ${weight}`);
+      });
+    }
 
-    const text = write(s, data);
-    if (link) link.href = `${base}book/explorer.html#${text}`;
-    if (full && !moving && decodeURIComponent(location.hash.slice(1)) !== decodeURIComponent(text) && (text || location.hash.includes("="))) history.replaceState(null, "", `#${text}`);
     clearTimeout(said);
     said = setTimeout(() => {
-      live.textContent = `Predictions moved by ${seen.predictions.toFixed(4)}. ${captions[0].textContent}. ${captions[1].textContent}. Order of the positions: ${seen.order}.`;
-    }, 400);
+      say(live, `Predictions moved by ${seen.predictions.toFixed(4)}. ${captions[0].textContent}. ${captions[1].textContent}. Order of the positions: ${seen.order}.`);
+      const text = write(state, data);
+      if (link) link.href = `${base}book/explorer.html#${text}`;
+      if (full && (text || location.hash.includes("="))) history.replaceState(null, "", `#${text}`);
+    }, 300);
   }
-  const compareAbove = (then) => then.L.filter((v) => v > 1e-9).length;
 
   function schedule() {
     waiting ||= requestAnimationFrame(() => { waiting = 0; render(); });
   }
   function change(part) {
     if (part.example) {
-      part = { ...part, class: FIRST[part.example], along: state.along && FIRST[part.example] + 1 };
+      part = { ...part, class: FIRST[part.example], along: FIRST[part.example] + 1 };
       part.flip = Math.min(state.flip, data.examples[part.example].A[0][0]);
     }
     cancelAnimationFrame(moving);

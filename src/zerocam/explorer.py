@@ -21,7 +21,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -32,7 +31,7 @@ from zerocam.cam import activations, grad_cam
 FOLDER = Path(__file__).parent
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 THINGS = ("tabby", "tiger cat", "Egyptian cat", "lynx", "espresso", "coffee mug", "cup", "daisy")
-# A state says what differs from this one.  The first six keys rewrite the network, the others read.
+# A state says what differs from this one: shift to labels rewrite the network, class on reads it.
 START = {"example": "photo", "shift": 0.0, "along": 5, "flip": 0, "mix": 0.0, "soft": 0.0}
 START |= {"labels": 1, "class": 4, "target": "logit", "reference": "zero"}
 START |= {"relu": True, "scale": "none", "smooth": True}
@@ -158,11 +157,13 @@ def originals() -> dict[str, Original]:
         activations(lite, models.imagenet_input(x)[None].double(), **at) for x in shown
     )
     span = torch.cat([W, -W.amax(0)[None], -W.amin(0)[None], torch.ones_like(W[:1])])
-    left, size, right = torch.linalg.svd(span / span.norm(dim=1, keepdim=True), full_matrices=False)
+    left, _, right = torch.linalg.svd(span / span.norm(dim=1, keepdim=True), full_matrices=False)
     basis = left @ right  # the orthonormal rows nearest to these (Löwdin)
-    made = {"photo": Original(
-        "a cat and a coffee", photo.double(), THINGS, W, b, A, blank, torch.cat(usual), basis
-    )}
+    made = {
+        "photo": Original(
+            "a cat and a coffee", photo.double(), THINGS, W, b, A, blank, torch.cat(usual), basis
+        )
+    }
     W, b = (p.detach() for p in net.head.linear.parameters())
     usual = activations(net, scenes.digit_scenes(100, seed=0, dtype=torch.float64).x, **at)
     order = W.square().sum(0).argsort(descending=True, stable=True)  # loudest channels first
@@ -176,19 +177,26 @@ def originals() -> dict[str, Original]:
     return made
 
 
-def build() -> dict[str, Any]:
-    """What explorer.json holds, from the networks."""
-    made = originals()
+def build(made: dict[str, Original] | None = None) -> dict[str, Any]:
+    """What explorer.json holds, from `originals()`."""
+    made = made or originals()
     examples = {name: _compact(o) for name, o in made.items()}
     presets = {}
     for name, (title, says, state) in PRESETS.items():
         o = made[state.get("example", "photo")]
         now, then = (o.explain(s) for s in (state, {"example": state.get("example", "photo")}))
         c = (START | state)["class"]
-        presets[name] = {"title": title, "says": says, "state": state, "row": [
-            o.classes[c], f"{now['p'][c]:.2f}", f"{100 * (now['L'] > 0).double().mean():.0f} %",
-            f"{(now['p'] - then['p']).abs().max() + 0:.4f}",
-        ]}
+        presets[name] = {
+            "title": title,
+            "says": says,
+            "state": state,
+            "row": [
+                o.classes[c],
+                f"{now['p'][c]:.2f}",
+                f"{100 * (now['L'] > 0).double().mean():.0f} %",
+                f"{(now['p'] - then['p']).abs().max() + 0:.4f}",
+            ],
+        }
     return {"start": START, "presets": presets, "examples": examples, "colours": _colours()}
 
 

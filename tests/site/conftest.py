@@ -1,7 +1,9 @@
-"""One browser for all tests of the site."""
+"""One browser for all tests of the site, and the site that `make book` built."""
 
+import checks
 import pytest
 from browser import launch
+from pages import FOLDER
 from playwright.sync_api import sync_playwright
 
 
@@ -11,3 +13,9 @@ def browser():
         browser = launch(playwright)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def site():
+    with checks.serve(FOLDER) as url:
+        yield url

@@ -38,6 +38,11 @@ async () => {
       src: i.getAttribute("src") ?? "", alt: i.getAttribute("alt"), broken: i.complete && !i.naturalWidth,
       filter: getComputedStyle(i).filter, inText: main.contains(i),
     })),
+    bytes: [...performance.getEntriesByType("resource"), ...performance.getEntriesByType("navigation")]
+      .reduce((sum, entry) => sum + entry.encodedBodySize, 0),
+    meta: Object.fromEntries([...document.querySelectorAll("meta[property], meta[name]")]
+      .map((m) => [m.getAttribute("property") ?? m.name, m.content])),
+    lang: document.documentElement.lang,
     links: [...document.querySelectorAll("a[href]")].map((a) => a.href),
     ids: [...document.querySelectorAll("[id], a[name]")].flatMap((e) => [e.id, e.getAttribute("name")]),
   };

@@ -3,8 +3,9 @@
 import checks
 import pytest
 
-HEAD = "<!doctype html><meta charset='utf-8'><link rel='icon' href='data:,'>"
-GOOD = "<main id='top'><p>Fine: <code>\\(x\\)</code>.</p><img alt='A map' src='dot.svg'></main>"
+HEAD = "<!doctype html><html lang='en'><meta charset='utf-8'><title>A page</title>"
+HEAD += "<link rel='icon' href='data:,'>"
+GOOD = "<main id='top'><h1>A page</h1><p>Fine: <code>\\(x\\)</code>.</p><img alt='A map' src='dot.svg'></main>"
 DOT = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle r='4'/></svg>"
 BAD = {
     "asks another host": "<script src='https://example.org/x.js'></script>",
@@ -20,6 +21,9 @@ BAD = {
     "image does not load": "<img src='data:image/png;base64,AAAA' alt='A map'>",
     "the theme re-colours": "<img src='dot.svg' alt='A map' style='filter: brightness(.8)'>",
     "wider than a phone": "<p style='width: 500px'>wide</p>",
+    "axe: label (critical)": "<input id='lonely'>",
+    "axe: color-contrast (serious)": "<p style='color: #888; background: #fff'>pale grey</p>",
+    "weighs 4.0": "<p>Heavy.</p><!-- " + 4_000_000 * "x" + " -->",
     "text hardly visible": "<p style='color: #fff; background: #fefefe'>white on white</p>",
 }
 

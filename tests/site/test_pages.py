@@ -1,21 +1,10 @@
 """Every page of the built site, in both themes.  `make book` builds it first."""
 
 import os
-from pathlib import Path
 
 import checks
 import pytest
-
-FOLDER = Path(__file__).parents[2] / "_build" / "html"
-# index.html only leads to the first page: it has a test of its own.
-PAGES = [str(p.relative_to(FOLDER)) for p in sorted(FOLDER.rglob("*.html"))]
-PAGES = [path for path in PAGES if path != "index.html" and not path.startswith("_static")]
-
-
-@pytest.fixture(scope="session")
-def site():
-    with checks.serve(FOLDER) as url:
-        yield url
+from pages import FOLDER, PAGES
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +49,58 @@ def test_repository_buttons_appear_only_with_an_address(visited):
     links = [link for path in PAGES for link in visited(path, "light").seen["links"]]
     public = [link for link in links if "mybinder.org" in link or "colab.research" in link]
     assert bool(public) == bool(os.environ.get("ZEROCAM_REPOSITORY"))
+
+
+def test_code_and_formulas_are_readable(browser, site):
+    path = "notebooks/05-label-encoding.html"
+    for theme in checks.THEMES:
+        context = browser.new_context(color_scheme=theme)
+        page = context.new_page()
+        page.goto(f"{site}{path}")
+        page.evaluate("MathJax.startup.promise")
+        assert checks.axe(page, ["color-contrast"]) == []
+        context.close()
+
+
+def test_a_shared_link_has_a_picture_and_a_text(visited):
+    texts = {}
+    for path in PAGES:
+        meta = visited(path, "light").seen["meta"]
+        assert meta["og:title"].strip()
+        assert meta["og:image"].endswith("_static/card.png")
+        assert len(meta["og:image:alt"].split()) > 4
+        texts[path] = meta["description"]
+        assert texts[path] == meta["og:description"]
+    chapters = [text for path, text in texts.items() if path.startswith("notebooks/")]
+    assert len(set(chapters)) == len(chapters)
+    assert (FOLDER / "_static" / "card.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [("BatchNorm", "03-bias-shifts"), ("softmax shift", "06-the-softmax-freedom")],
+)
+def test_the_search_finds_a_page_and_the_page_has_the_words(browser, site, words, page):
+    tab = browser.new_page()
+    tab.goto(f"{site}search.html?q={words.replace(' ', '+')}")
+    tab.locator("#search-results .search li a[href*='" + page + "']").first.click()
+    tab.wait_for_url(f"**/{page}.html*")
+    assert words.split()[0].lower() in tab.locator("main").inner_text().lower()
+    tab.close()
+
+
+def test_the_search_says_when_it_finds_nothing(browser, site):
+    tab = browser.new_page()
+    tab.goto(f"{site}search.html?q=xyzzyplugh")
+    tab.get_by_text("did not match any documents").wait_for()
+    tab.close()
+
+
+def test_a_page_prints_without_its_controls(browser, site):
+    tab = browser.new_page()
+    tab.goto(f"{site}book/index.html")
+    tab.emulate_media(media="print")
+    assert tab.locator(".zx-grid canvas").first.is_visible()
+    for gone in (".zx-steps", ".zx-controls", ".bd-sidebar-primary", ".header-article"):
+        assert not tab.locator(gone).first.is_visible(), gone
+    tab.close()

@@ -1,0 +1,127 @@
+"""The explorable's data: exact where it claims to be, and what the networks give today."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from zerocam import explorer, grad_cam, metrics, models, photos, scenes
+
+
+@pytest.fixture(scope="module")
+def originals():
+    return explorer.originals()
+
+
+def arrays(example: dict) -> dict[str, np.ndarray]:
+    """The stored arrays of an example, decoded a second way."""
+    packed = {k: v for k, v in example.items() if k in ("A", "W", "b", "T", "V", "mean", "blank")}
+    return {
+        name: np.frombuffer(base64.b64decode(text), "<f4").reshape(shape).astype(float)
+        for name, (shape, text) in packed.items()
+    }
+
+
+def test_the_coordinates_are_orthonormal_and_hold_every_row(originals):
+    for o in originals.values():
+        B, eye = o.basis, torch.eye(len(o.basis)).double()
+        torch.testing.assert_close(B @ B.T, eye)
+        for rows in (o.W, o.extras, o.shifts):
+            torch.testing.assert_close(rows @ B.T @ B, rows)
+
+
+@pytest.mark.claim("B1")
+def test_eleven_of_1280_channels_give_the_same_maps(originals):
+    o = originals["photo"]
+    A = torch.einsum("dk,kij->dij", o.basis, o.A[0])
+    assert A.shape == (11, 7, 14)
+    few = torch.einsum("cd,dij->cij", o.W @ o.basis.T, A)
+    torch.testing.assert_close(few, torch.einsum("ck,kij->cij", o.W, o.A[0]))
+
+
+def test_a_shift_along_a_class_moves_its_map_only(originals):
+    for o in originals.values():
+        moved = o.W @ o.shifts[1:].T
+        torch.testing.assert_close(moved, moved.diag().diag(), rtol=1e-8, atol=1e-8)
+
+
+def test_explain_is_grad_cam_on_the_networks_themselves(originals):
+    lite, net = models.efficientnet_lite0().double(), models.scene_net(dtype=torch.float64)
+    photo, _ = photos.collage("chelsea", "coffee")
+    x = models.imagenet_input(photo)[None].double()
+    page = scenes.scene((2, 7), dtype=torch.float64).x
+    for name, model, image, classes in (
+        ("photo", lite, x, [models.imagenet_class(c) for c in explorer.THINGS]),
+        ("digits", net, page, list(range(10))),
+    ):
+        with torch.no_grad():
+            p = model(image)[0, classes].softmax(0)
+        for c in (1, 4):
+            ours = originals[name].explain({"example": name, "class": c})
+            torch.testing.assert_close(ours["p"], p)
+            M = grad_cam(model, image, classes[c], layer="features", relu=False)[0]
+            torch.testing.assert_close(ours["M"], M)
+            torch.testing.assert_close(ours["L"], M.relu())
+
+
+@pytest.mark.claim("B3")
+@pytest.mark.parametrize("name", explorer.PRESETS)
+def test_no_step_of_the_story_moves_a_probability(originals, name):
+    state = explorer.PRESETS[name][2]
+    o = originals[state.get("example", "photo")]
+    assert (o.explain(state)["p"] - o.explain({})["p"]).abs().max() < 1e-9
+
+
+def test_each_step_shows_what_it_says(originals):
+    def seen(name):
+        state = explorer.PRESETS[name][2]
+        return originals[state.get("example", "photo")].explain(state)
+
+    o, start = originals["photo"], seen("start")["M"]
+    assert start.argmax() % 14 >= 7  # the cup is on the right
+    assert not seen("shift")["L"].any()
+    torch.testing.assert_close(seen("mix")["M"], start)
+    for c in range(8):
+        assert o.explain({"class": c, "soft": -1.0})["M"].max() < 0
+        assert o.explain({"class": c, "soft": 1.0})["M"].min() > 0
+    digits = originals["digits"]
+    wide = seen("relu")["L"] > 0.15
+    one = metrics.above(digits.explain({"class": 7, "relu": False})["M"][None])[0]
+    assert wide.sum() > 3 * one.sum()
+    fixed = {"reference": "spatial", "target": "centred"}
+    torch.testing.assert_close(seen("reference")["M"], o.explain(fixed)["M"])
+
+
+def test_the_stored_data_are_what_the_networks_give(originals):
+    stored, built = explorer.data(), json.loads(json.dumps(explorer.build(originals)))
+    assert {k: stored[k] for k in ("start", "presets")} == {
+        k: built[k] for k in ("start", "presets")
+    }
+    assert stored["colours"] == built["colours"]
+    assert stored["examples"].keys() == built["examples"].keys()
+    for name, example in stored["examples"].items():
+        again = arrays(built["examples"][name])
+        for key, a in arrays(example).items():
+            np.testing.assert_allclose(a, again[key], rtol=1e-5, atol=1e-6 * np.abs(a).max())
+        assert example["classes"] == built["examples"][name]["classes"]
+        assert example["picture"].startswith("data:image/")
+
+
+def test_a_notebook_shows_one_small_piece_that_asks_nobody():
+    page = explorer.show("shift")
+    assert page == explorer.show("shift") == page._repr_html_()
+    assert repr(page) == "<explorer>"
+    assert len(page.encode()) < 150_000
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("</script>") == 1
+    assert "export " not in page
+    for title, says, _ in explorer.PRESETS.values():
+        assert f"<th scope='row'>{title}</th>" in page
+        assert says.replace("'", "&#x27;") in page
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match="preset: got 'up', wanted one of start, shift"):
+        explorer.show("up")
