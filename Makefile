@@ -1,4 +1,4 @@
-# make book | test | lab | serve | bench | clean.  Each sets up what it needs: a virtual environment in
+# make book | pdf | test | lab | serve | bench | clean.  Each sets up what it needs: a virtual environment in
 # .venv with the versions of requirements.lock.  Needs Python 3.11 or later, git, make; no node, no conda.
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,10 +13,11 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PATH :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lab serve bench lock clean
+.PHONY: help setup book pdf test lab serve bench lock clean
 
 help:
 	@echo "make book   build the site, executing every notebook, into $(SITE)"
+	@echo "make pdf    build the whole book as one PDF, _build/book.pdf; needs Chromium or Chrome"
 	@echo "make test   run every test: package, mutants, notebooks, site, style"
 	@echo "make lab    open the notebooks in JupyterLab"
 	@echo "make serve  build the site and serve it on http://127.0.0.1:8000"
@@ -42,6 +43,11 @@ book: $(STAMP) $(FRESH)
 	rm -rf $(SITE)
 	$(BIN)/jupyter-book build . --toc book/_toc.yml -W -n --keep-going --all
 	@echo "The book is built. Open $(SITE)/index.html, or run: make serve"
+
+pdf: $(STAMP) $(FRESH)
+	$(BIN)/python tests/site/browser.py
+	$(BIN)/jupyter-book build . --toc book/_toc.yml --builder singlehtml -W -n --keep-going --all
+	$(BIN)/python tools/pdf.py
 
 test: $(STAMP)
 	$(BIN)/python tools/run_tests.py

@@ -4,6 +4,7 @@ document.addEventListener("DOMContentLoaded", () => {
   all(".search-button-field", (b) => b.removeAttribute("aria-label"));
   all("details > summary[aria-label]", (s) => s.removeAttribute("aria-label"));
   all(".theme-switch-button :is(svg, span, i)", (x) => x.setAttribute("aria-hidden", "true"));
+  all(".citation-list > .citation", (entry) => entry.setAttribute("role", "listitem"));
   all(".sidebar-primary-items__start > .sidebar-primary-item:first-child", (d) => {
     d.setAttribute("role", "navigation");
     d.setAttribute("aria-label", "Home");

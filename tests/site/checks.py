@@ -18,7 +18,7 @@ DESK = {"width": 1280, "height": 720}
 HERE = Path(__file__).parent
 LOOK = (HERE / "look.js").read_text(encoding="utf-8")
 AXE = (HERE / "vendor" / "axe.min.js").read_text(encoding="utf-8")
-# Code and formulas are thousands of alike spans: `test_code_and_formulas_are_readable` tries one page.
+# Code and formulas are thousands of alike spans: `test_code_and_formulas_are_readable` tries some.
 DENSE = [".highlight pre", "mjx-container"]
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 WEIGHT = {"book/index.html": 1.5e6}  # bytes, without compression
@@ -91,14 +91,14 @@ def visit(context: BrowserContext, site: str, path: str, theme: str) -> Visit:
     return result
 
 
-def axe(page: Page, rules: list[str], without: list[str] = ()) -> list[str]:
+def axe(page: Page, rules: list[str], without: list[str] = (), within: str = "html") -> list[str]:
     """What axe-core finds serious or critical; in the dark, only colours can differ."""
     kind = "tag" if rules == RULES else "rule"
     page.evaluate(AXE)
     report = page.evaluate(
-        "([without, runOnly]) => axe.run({ exclude: without.map((s) => [s]) }, "
+        "([include, exclude, runOnly]) => axe.run({ include, exclude }, "
         "{ runOnly, preload: false, resultTypes: ['violations'] })",
-        [list(without), {"type": kind, "values": rules}],
+        [[[within]], [[part] for part in without], {"type": kind, "values": rules}],
     )
     return [
         f"{v['id']} ({v['impact']}), {len(v['nodes'])} times: {v['nodes'][0]['html'][:120]}"

@@ -5,7 +5,8 @@ import pytest
 
 HEAD = "<!doctype html><html lang='en'><meta charset='utf-8'><title>A page</title>"
 HEAD += "<link rel='icon' href='data:,'>"
-GOOD = "<main id='top'><h1>A page</h1><p>Fine: <code>\\(x\\)</code>.</p><img alt='A map' src='dot.svg'></main>"
+GOOD = "<main id='top'><h1>A page</h1><p>Fine: <code>\\(x\\)</code>.</p>"
+GOOD += "<img alt='A map' src='dot.svg'></main>"
 DOT = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle r='4'/></svg>"
 BAD = {
     "asks another host": "<script src='https://example.org/x.js'></script>",

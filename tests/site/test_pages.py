@@ -58,7 +58,12 @@ def test_code_and_formulas_are_readable(browser, site):
         page = context.new_page()
         page.goto(f"{site}{path}")
         page.evaluate("MathJax.startup.promise")
-        assert checks.axe(page, ["color-contrast"]) == []
+        page.evaluate(
+            """[...document.querySelectorAll('.highlight pre')].slice(0, 4)
+            .concat(...[...document.querySelectorAll('mjx-container')].slice(0, 4))
+            .forEach((part) => part.setAttribute('data-look', ''))"""
+        )
+        assert checks.axe(page, ["color-contrast"], within="[data-look]") == []
         context.close()
 
 

@@ -1,0 +1,48 @@
+"""Print the single page that `make pdf` builds, with Chromium: the whole book as one PDF."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "site"))
+from browser import launch
+
+MARGIN = {"top": "16mm", "bottom": "16mm", "left": "14mm", "right": "14mm"}
+# Nothing may be left folded, and every picture and formula must be there before it is printed.
+READY = """async () => {
+  document.documentElement.dataset.theme = "light";
+  document.querySelectorAll("details").forEach((d) => (d.open = true));
+  document.querySelectorAll("img").forEach((i) => (i.loading = "eager"));
+  if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
+  await Promise.all([...document.images].map((i) => i.decode().catch(() => null)));
+  return document.querySelectorAll("h1").length;
+}"""
+
+
+def main(build: str = "_build") -> int:
+    """Print the single page under `build` to book.pdf there."""
+    folder = Path(build).resolve() / "singlehtml"
+    page = folder / "all.html"  # the root page lies in book/, but its paths are the root's
+    shutil.copy(folder / "book" / "index.html", page)
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        tab = browser.new_page(color_scheme="light", reduced_motion="reduce")
+        tab.goto(page.as_uri())
+        chapters = tab.evaluate(READY)
+        tab.pdf(
+            path=folder.parent / "book.pdf",
+            format="A4",
+            margin=MARGIN,
+            print_background=True,
+            tagged=True,
+            outline=True,
+        )
+        browser.close()
+    print(f"{folder.parent / 'book.pdf'}: {chapters} chapters and pages in one file")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))
