@@ -1,4 +1,4 @@
-"""The snippets of book/faq.md and README.md run as printed, and what it says of other libraries is so."""
+"""The snippets of the FAQ and the README run as printed; what is said of other libraries is so."""
 
 import contextlib
 import io

@@ -142,8 +142,11 @@ def code_lines(source: str) -> int:
 def test_the_package_stays_small():
     assert code_lines('"""Doc."""\n\nx = 1  # one\n') == 1
     lines = {p.name: code_lines(p.read_text()) for p in (ROOT / "src").rglob("*.py")}
-    assert sum(lines.values()) < 2600, lines
-    assert max(lines.values()) < 400, lines
+    assert max(lines.values()) < 420, lines
+    for_the_book = {"checks.py", "experiments.py", "explorer.py", "ledger.py"}
+    tool = sum(n for name, n in lines.items() if name not in for_the_book)
+    assert tool < 2300, lines
+    assert sum(lines.values()) - tool < 1100, lines
 
 
 def test_each_dependency_is_pinned_for_every_platform():
