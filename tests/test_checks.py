@@ -1,0 +1,381 @@
+"""Exercise checkers: right answers of any shape pass, and a mistake earns the hint that names it.
+
+The functions here are written as students write them, and not as in exercises.toml.
+"""
+
+import ast
+import copy
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import zerocam
+from zerocam import checks, references
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+def handed_in(name, function):
+    """What the checker says of a student's function of this name."""
+
+    def student(*given):
+        return function(*given)
+
+    student.__name__ = name
+    return checks.verdict(student)
+
+
+# Right answers --------------------------------------------------------------------------------
+
+
+def loop_class_maps(W, A):
+    maps = []
+    for image in A:
+        maps.append(torch.stack([sum(w * a for w, a in zip(row, image, strict=True)) for row in W]))
+    return torch.stack(maps) / (A.shape[2] * A.shape[3])
+
+
+def pad_by_filling(A, t):
+    N, K, h, w = A.shape
+    out = t.reshape(1, K, 1, 1).repeat(N, 1, h + 2, w + 2)
+    out[:, :, 1:-1, 1:-1] = A
+    return out
+
+
+def identity_less_one_row(alpha):
+    rows = [alpha] + [
+        e for i, e in enumerate(torch.eye(len(alpha)).to(alpha)) if i != alpha.argmax()
+    ]
+    return torch.stack(rows)
+
+
+def random_rows(alpha):
+    Q = torch.randn(len(alpha), len(alpha), generator=torch.Generator().manual_seed(0)).double()
+    Q[0] = alpha
+    return Q
+
+
+def centre_by_loop(net):
+    new = copy.deepcopy(net)
+    with torch.no_grad():
+        row = sum(net.head.linear.weight) / net.head.linear.out_features
+        for c in range(net.head.linear.out_features):
+            new.head.linear.weight[c] -= row
+    return new
+
+
+def added_by_hand(net, x, without, c):
+    A, G, *_ = zerocam.tap(net, x, c, layer="features")
+    B = zerocam.activations(net, without, layer="features")
+    return (G.mean((2, 3), keepdim=True) * (A - B)).sum(1)
+
+
+def stretch_by_loop(A):
+    out = torch.zeros_like(A)
+    for n in range(len(A)):
+        for k in range(A.shape[1]):
+            a = A[n, k]
+            if a.max() > a.min():
+                out[n, k] = (a - a.min()) / (a.max() - a.min())
+    return out
+
+
+RIGHT = [
+    ("lift", lambda M, w, low: torch.linalg.pinv(w[None])[:, 0] * (low - M.min()) * M.numel()),
+    (
+        "lift",  # one channel carries it all
+        lambda M, w, low: (
+            F.one_hot(w.abs().argmax(), len(w)) * (low - M.min()) * M.numel() / w[w.abs().argmax()]
+        ),
+    ),
+    ("class_maps", loop_class_maps),
+    ("class_maps", lambda W, A: torch.tensordot(A, W, ([1], [1])).movedim(3, 1) / A[0, 0].numel()),
+    ("class_maps", lambda W, A: loop_class_maps(W.float(), A.float())),
+    ("pad_with", pad_by_filling),
+    ("heatmap_channel", identity_less_one_row),
+    ("heatmap_channel", random_rows),
+    ("relabel", lambda W, b, a, u: [W.mul(a), b.mul(a).add(u)]),
+    ("centre_head", centre_by_loop),
+    ("blind", lambda rule, M: not (rule(M) != rule(M.clamp(min=0))).any()),
+    ("blind", lambda rule, M: (rule(M) == rule(M * (M > 0))).all()),
+    ("absorb", lambda W, m: (torch.stack([-(m * kernel).sum() for kernel in W]), torch.tensor(m))),
+    ("added_by", added_by_hand),
+    (
+        "added_by",  # the difference of two signed maps, since the head is linear
+        lambda net, x, y, c: (
+            zerocam.grad_cam(net, x, c, layer="features", relu=False)
+            - zerocam.grad_cam(net, y, c, layer="features", relu=False)
+        ),
+    ),
+    ("stretch", stretch_by_loop),
+    ("stretch", lambda A: stretch_by_loop(A).numpy()),
+    ("drawn", lambda M: stretch_by_loop(M.clamp(min=0)[:, None])[:, 0]),
+]
+
+
+@pytest.mark.parametrize(("name", "function"), RIGHT)
+def test_any_right_answer_is_right(name, function):
+    assert handed_in(name, function).state == "right"
+
+
+# Typical mistakes and a word of the hint that names them ---------------------------------------
+
+
+def head_with(change):
+    def centre_head(net):
+        new = copy.deepcopy(net)
+        new.head.linear.weight.data = change(new.head.linear.weight.data)
+        return new
+
+    return centre_head
+
+
+def without_guard(A):
+    low = A.flatten(2).min(2).values[..., None, None]
+    high = A.flatten(2).max(2).values[..., None, None]
+    return (A - low) / (high - low)
+
+
+def batch_stretch(A):
+    low, high = A.amin((0, 2, 3), keepdim=True), A.amax((0, 2, 3), keepdim=True)
+    return (A - low) / torch.where(high > low, high - low, 1)
+
+
+def image_stretch(A):
+    flat = A.flatten(1)
+    low, high = flat.min(1).values, flat.max(1).values
+    return (A - low.reshape(-1, 1, 1, 1)) / (high - low).reshape(-1, 1, 1, 1)
+
+
+def drawn_scaled_first(M):
+    low, high = M.amin((1, 2), keepdim=True), M.amax((1, 2), keepdim=True)
+    return ((M - low) / (high - low)).relu()
+
+
+def hires(net, x, without, c):
+    A, G, *_ = zerocam.tap(net, x, c, layer="features")
+    return (G * (A - zerocam.activations(net, without, layer="features"))).sum(1)
+
+
+def cam(net, x, c, **how):
+    return zerocam.grad_cam(net, x, c, layer="features", **how)
+
+
+WRONG = [
+    ("lift", "flipped", lambda M, w, low: (M.min() - low) * M.numel() * w / w.dot(w)),
+    ("lift", "Z is left out", lambda M, w, low: (low - M.min()) * w / w.dot(w)),
+    ("lift", "square of the length", lambda M, w, low: (low - M.min()) * M.numel() * w / w.norm()),
+    ("lift", "highest value", lambda M, w, low: (low - M.max()) * M.numel() * w / w.dot(w)),
+    ("lift", "becomes 0", lambda M, w, low: -M.min() * M.numel() * w / w.dot(w)),
+    ("lift", "One constant", lambda M, w, low: torch.ones_like(w) * (low - M.min())),
+    ("class_maps", "mean is left out", lambda W, A: torch.einsum("ck,nkij->ncij", W, A)),
+    ("class_maps", "channels", lambda W, A: torch.einsum("ck,nkij->ncij", W, A) / A.shape[1]),
+    ("class_maps", "changed places", lambda W, A: loop_class_maps(W, A).movedim(0, 1)),
+    ("class_maps", "Rows and columns", lambda W, A: loop_class_maps(W, A.mT)),
+    ("class_maps", "added up", lambda W, A: loop_class_maps(W, A.sum(0, keepdim=True))[0]),
+    ("class_maps", "mixed up", lambda W, A: loop_class_maps(W, A.mean(0).expand_as(A))),
+    ("class_maps", "ReLU", lambda W, A: loop_class_maps(W, A).clamp(min=0)),
+    ("pad_with", "border is 0", lambda A, t: F.pad(A, (1, 1, 1, 1))),
+    ("pad_with", "flipped", lambda A, t: pad_by_filling(A, -t)),
+    ("pad_with", "One number", lambda A, t: F.pad(A, (1, 1, 1, 1), value=float(t.mean()))),
+    ("pad_with", "inside", lambda A, t: F.pad(A, (1, 1, 1, 1)) + t.reshape(-1, 1, 1)),
+    ("pad_with", "not put back", lambda A, t: F.pad(A - t.reshape(-1, 1, 1), (1, 1, 1, 1))),
+    ("pad_with", "Two sides", lambda A, t: pad_by_filling(A, t)[:, :, 1:-1]),
+    ("heatmap_channel", "first weight is 0", lambda a: torch.cat([a[None], torch.eye(len(a))[1:]])),
+    ("heatmap_channel", "column", lambda a: torch.cat([a[None], torch.eye(len(a))[1:]]).T),
+    (
+        "heatmap_channel",
+        "flipped",
+        lambda a: -identity_less_one_row(a),
+    ),
+    ("heatmap_channel", "length one", lambda a: identity_less_one_row(F.normalize(a, dim=0))),
+    ("heatmap_channel", "alike", lambda a: torch.outer(torch.ones_like(a), a)),
+    ("heatmap_channel", "diagonal", lambda a: torch.eye(len(a)) * a),
+    ("relabel", "old bias", lambda W, b, a, u: (W * a, b + u)),
+    ("relabel", "left out", lambda W, b, a, u: (W * a, b * a)),
+    ("relabel", "weights are not", lambda W, b, a, u: (W, b * a + u)),
+    ("relabel", "Only the shift", lambda W, b, a, u: (W.clone(), b + u)),
+    ("relabel", "shift first", lambda W, b, a, u: (W * a, (b + u) * a)),
+    ("relabel", "depends on the picture", lambda W, b, a, u: (W * a + u, b * a)),
+    ("relabel", "way back", lambda W, b, a, u: (W / a, (b - u) / a)),
+    ("centre_head", "wrong axis", head_with(lambda W: W - W.mean(1)[:, None])),
+    ("centre_head", "one number", head_with(lambda W: W - W.mean())),
+    ("centre_head", "flipped", head_with(lambda W: W + W.sum(0) / len(W))),
+    ("centre_head", "blue", head_with(lambda W: W - W.max(0).values)),
+    ("centre_head", "mean is left out", head_with(lambda W: W - W.sum(0))),
+    ("centre_head", "as they were", copy.deepcopy),
+    ("blind", "compare the maps", lambda rule, M: torch.equal(M, M.clamp(min=0))),
+    ("blind", "All must agree", lambda rule, M: bool((rule(M) == rule(M.relu())).max())),
+    ("blind", "how much", lambda rule, M: rule(M).float().sum() == rule(M.relu()).float().sum()),
+    ("blind", "first map", lambda rule, M: torch.equal(rule(M)[0], rule(M.relu())[0])),
+    ("blind", "changed places", lambda rule, M: bool((rule(M) != rule(M.relu())).any())),
+    ("blind", "ReLU comes after", lambda rule, M: bool((rule(M) == rule(M).clamp(min=0)).all())),
+    ("absorb", "border is not", lambda W, m: (W.flatten(1).sum(1) * -m, 0.0)),
+    ("absorb", "sign of the bias", lambda W, m: (W.flatten(1).sum(1) * m, m)),
+    ("absorb", "sign of the padding", lambda W, m: (-W.flatten(1).sum(1) * m, -m)),
+    ("absorb", "not the mean", lambda W, m: (-W.flatten(1).mean(1) * m, m)),
+    ("absorb", "One sum", lambda W, m: (-W.sum().repeat(len(W)) * m, m)),
+    ("absorb", "weights are left out", lambda W, m: (-m * torch.ones(len(W)), m)),
+    ("added_by", "flipped", lambda net, x, y, c: added_by_hand(net, y, x, c)),
+    ("added_by", "not used", lambda net, x, y, c: cam(net, x, c, relu=False)),
+    ("added_by", "negative values", lambda net, x, y, c: added_by_hand(net, x, y, c).relu()),
+    (
+        "added_by",
+        "with itself",
+        lambda net, x, y, c: cam(net, x, c, relu=False, reference=references.spatial_mean),
+    ),
+    ("added_by", "subtract the images", lambda net, x, y, c: cam(net, x - y, c, relu=False)),
+    ("added_by", "clipped", lambda net, x, y, c: cam(net, x, c) - cam(net, y, c)),
+    ("stretch", "nan", without_guard),
+    ("stretch", "mixed up", batch_stretch),
+    ("stretch", "wrong axis", image_stretch),
+    ("stretch", "not taken off", lambda A: A / A.flatten(2).max(2).values[..., None, None]),
+    ("stretch", "cut off", lambda A: stretch_by_loop(A.clamp(min=0))),
+    ("stretch", "flipped", lambda A: stretch_by_loop(0 - A)),
+    ("drawn", "Min-max before the ReLU", drawn_scaled_first),
+    ("drawn", "mixed up", lambda M: M.relu() / M.relu().max().clamp(min=1e-9)),
+    ("drawn", "nan", lambda M: M.relu() / M.relu().amax((1, 2), keepdim=True)),
+    ("drawn", "scaling is left out", lambda M: M.clamp(min=0)),
+    ("drawn", "flipped", lambda M: stretch_by_loop((-M).relu()[:, None])[:, 0]),
+    ("drawn", "absolute", lambda M: stretch_by_loop(M.abs()[:, None])[:, 0]),
+]
+
+
+@pytest.mark.parametrize(("name", "word", "function"), WRONG)
+def test_a_mistake_gets_the_hint_that_names_it(name, word, function):
+    found = handed_in(name, function)
+    assert found.state == "not yet"
+    assert word in found.hint
+    assert found.hint in checks.EXERCISES[name]["mistakes"].values()
+
+
+@pytest.mark.parametrize("name", checks.EXERCISES)
+def test_each_exercise_is_tried_with_enough_answers(name):
+    assert [n for n, _ in RIGHT].count(name) >= 1
+    assert len({word for n, word, _ in WRONG if n == name}) >= 4
+
+
+@pytest.mark.parametrize("name", checks.EXERCISES)
+def test_each_listed_mistake_is_told_from_all_others(name):
+    right, *wrong = checks.functions(name)
+    assert handed_in(name, right).state == "right"
+    hints = list(checks.EXERCISES[name]["mistakes"].values())
+    assert len(set(hints)) == len(hints)
+    assert [handed_in(name, f).hint for f in wrong] == hints
+
+
+# What no list foresees --------------------------------------------------------------------------
+
+
+def hint(name, function):
+    found = handed_in(name, function)
+    assert found.state == "not yet"
+    return found.hint
+
+
+def test_general_hints():
+    assert "up to a factor of 3" in hint("class_maps", lambda W, A: 3 * loop_class_maps(W, A))
+    assert "factor of -1" in hint("class_maps", lambda W, A: -loop_class_maps(W, A))
+    assert "shape [5, 4, 6], wanted [2, 5, 4, 6]" in hint(
+        "class_maps", lambda W, A: loop_class_maps(W, A)[0]
+    )
+    assert "1 things, wanted 2" in hint("relabel", lambda W, b, a, u: W)
+    assert "nan or inf" in hint("stretch", lambda A: A / 0)
+    special = hint("stretch", lambda A: stretch_by_loop(A) + (A.std((2, 3)) == 0).any())
+    assert special == "It is right on 2 of 3 inputs. Given a channel that is constant, it is not."
+    assert "none of the usual" in hint("drawn", lambda M: M.exp())
+
+
+def test_what_the_student_wrote_never_raises():
+    def stops(W, A):
+        raise ZeroDivisionError("oh dear\nand a second line")
+
+    assert hint("class_maps", stops) == "Given two images, it stops with ZeroDivisionError: oh dear"
+    assert "TypeError" in hint("class_maps", lambda W: W)
+    assert "does not fit" in hint("class_maps", lambda W, A: "a string")
+    assert "does not fit" in hint("centre_head", lambda net: net.head.linear.weight)
+    assert "does not fit" in hint("class_maps", lambda W, A: None if len(A) > 2 else A.mean())
+    assert "does not fit" in hint("lift", lambda M, w, low: w[:-1])
+
+
+def test_arguments_are_not_to_be_changed():
+    def in_place(net):
+        net.head.linear.weight.data -= net.head.linear.weight.data.mean(0)
+        return net
+
+    assert "Work on a copy" in hint("centre_head", in_place)
+    assert "Work on a copy" in hint("drawn", lambda M: M.relu_())
+    net = checks.small_net(0)
+    in_place(net)
+    assert not torch.equal(net.head.linear.weight, checks.small_net(0).head.linear.weight)
+
+
+def test_nothing_yet(capsys):
+    def stretch(A): ...
+
+    def class_maps(W, A):
+        raise NotImplementedError
+
+    assert checks.verdict(stretch).state == checks.verdict(class_maps).state == "nothing yet"
+    checks.attempt(stretch)
+    said = capsys.readouterr().out
+    assert said == "○ stretch: nothing yet. Write the function, then run this cell again.\n"
+
+
+def test_numbers_of_other_kinds_count():
+    assert (
+        handed_in("blind", lambda r, M: np.bool_(torch.equal(r(M), r(M.relu())))).state == "right"
+    )
+    assert handed_in("stretch", lambda A: stretch_by_loop(A).requires_grad_()).state == "right"
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ValueError, match=r"got 'class_map', wanted one of lift, class_maps"):
+        handed_in("class_map", lambda W, A: A)
+
+
+# The chapters ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[:10], ids=lambda p: p.name)
+def test_each_chapter_has_its_exercises(path):
+    cells = json.loads(path.read_text())["cells"]
+    text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    kinds = re.findall(r"^\*\*(\d)\. (Predict|Implement|Explore)\.\*\*", text, re.M)
+    assert kinds == [("1", "Predict"), ("2", "Implement"), ("3", "Explore")]
+    after = text[text.index("## Exercises") : text.index("## What we know now")]
+    assert set(re.findall("<summary>(.*)</summary>", after)) <= {"Solution"}
+    assert "<summary>Solution</summary>" not in text[: text.index("## Exercises")]
+    tagged = [set(c["metadata"].get("tags", [])) & {"solution", "exercise"} for c in cells]
+    assert tagged.count({"exercise"}) == 1
+    answers = tagged.count({"solution"}) + after.count("<summary>Solution</summary>")
+    assert answers >= 2
+    for cell, tags in zip(cells, tagged, strict=True):
+        assert not tags or "hide-cell" in cell["metadata"]["tags"]
+    (cell,) = (c for c, tags in zip(cells, tagged, strict=True) if tags == {"exercise"})
+    (name,) = re.findall(r"^attempt\((\w+)\)$", "".join(cell["source"]), re.M)
+    defined = [d.name for d in ast.parse("".join(cell["source"])).body if hasattr(d, "name")]
+    assert name in defined
+    assert checks.EXERCISES[name]["chapter"] == path.name[:2]
+    printed = "".join(t for o in cell["outputs"] for t in o.get("text", []))
+    assert f"✓ {name}: right." in printed
+    assert f"{name}({checks.EXERCISES[name]['takes']})" in text.replace("`", "")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_each_chapter_says_what_it_asks_of_the_reader(path):
+    cells = json.loads(path.read_text())["cells"]
+    head = "".join(cells[0]["source"])
+    assert len(re.findall(r"^- ", head, re.M)) >= 2
+    assert "After this chapter you can" in head
+    assert "**You need**" in head
+    said = int(re.search(r"(\d+) minutes to read", head).group(1))
+    assert re.search(r"the code\s+runs in", head)
+    words = sum(len("".join(c["source"]).split()) for c in cells if c["cell_type"] == "markdown")
+    code = sum(c["cell_type"] == "code" for c in cells)
+    assert abs(said - (words / 100 + code * 40 / 60)) < 4  # 100 words a minute, 40 s a cell
