@@ -12,6 +12,9 @@ from torch import nn
 from zerocam import experiments, grad_cam_all, metrics
 from zerocam.experiments import dilate, fixed_level, load, rival_maps
 from zerocam.metrics import above
+from zerocam.models import SceneNet
+from zerocam.scenes import digit_scenes
+from zerocam.training import fit
 
 RESULTS = Path(__file__).parents[1] / "book" / "results"
 STRIP = torch.tensor([[[10.0, 2.0, 0.0, 0.0, -4.0]]], dtype=torch.float64)
@@ -191,3 +194,26 @@ def test_one_network_trained_again_says_what_the_study_says():
     for target in ("logit", "centred", "blue"):
         shares = sum(again[f"neg_{target}_{place}"] for place in ("own", "other", "blank"))
         assert shares == pytest.approx(1, abs=0.01)  # 0 for a map without a negative value
+
+
+@pytest.mark.claim("E5")
+def test_with_one_digit_a_ranking_prefers_no_class_and_a_share_of_the_maximum_the_class():
+    study = load("relu_ablation", RESULTS)
+    assert (study["iou_lafam_rank_1"] > study["iou_relu_rank_1"]).all()
+    assert (study["iou_lafam_max_1"] < study["iou_relu_max_1"]).all()
+
+
+@pytest.mark.claim("E4")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_with_tanh_more_of_the_negative_mass_lies_on_paper(seed):
+    train = digit_scenes(1200, seed=5)
+    net = SceneNet(activation="tanh", seed=seed)
+    fit(net, train.x, train.labels[:, 0], epochs=4, lr=0.15, seed=seed)
+    two = digit_scenes(100, digits=2, split="test", seed=77)
+    M = grad_cam_all(net, two.x, layer="features", relu=False)[torch.arange(100), two.labels[:, 0]]
+    own, other = dilate(two.masks[:, 0]), dilate(two.masks[:, 1])
+    places = (~own & ~other, other & ~own, own)
+    paper, other, own = (
+        metrics.energy_inside(-metrics.enlarge(M, 40), place).mean() for place in places
+    )
+    assert paper > other > own

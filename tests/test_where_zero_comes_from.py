@@ -11,7 +11,7 @@ from torchvision.transforms.functional import normalize
 
 from zerocam import activations
 from zerocam.experiments import DropTo, he, load
-from zerocam.models import SceneNet, imagenet_input
+from zerocam.models import SceneNet, efficientnet_lite0, imagenet_input
 from zerocam.scenes import digit_scenes
 from zerocam.symmetries import reparametrize, shift
 from zerocam.training import fit
@@ -227,3 +227,9 @@ def test_batchnorm_forgets_any_zero_and_takes_the_mean():
     z, t = integers(4, 3, 2, 5), integers(3, 1, 1, seed=1)
     torch.testing.assert_close(norm(z + t), norm(z))
     assert norm(z).mean((0, 2, 3)).abs().max() < 1e-12
+
+
+@pytest.mark.claim("F7")
+def test_the_last_kinks_of_the_imagenet_network_are_not_at_the_mean():
+    norm = efficientnet_lite0().features.last.norm
+    assert (-norm.bias / norm.weight).min() > 0.5  # in standard deviations
