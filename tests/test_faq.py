@@ -1,4 +1,4 @@
-"""The snippets of the FAQ and the README run as printed; what is said of other libraries is so."""
+"""The snippets of the pages run as printed, and what faq.md says of other libraries is so."""
 
 import contextlib
 import io
@@ -58,6 +58,12 @@ def test_every_snippet_prints_what_stands_below_it():
     assert run(found[0][0], first) == found[0][1]
     for code, expected in found[1:]:  # each runs by itself, as the page says
         assert run(code, dict(first)) == expected, f"{heading(page, code)!r}\n{code}"
+
+
+def test_the_page_for_models_of_ones_own_prints_what_stands_below():
+    names: dict = {}
+    for code, expected in blocks((BOOK / "your-model.md").read_text()):
+        assert run(code, names) == expected
 
 
 def test_there_are_questions_and_each_has_a_snippet():

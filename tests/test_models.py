@@ -216,7 +216,7 @@ def suggested(model: nn.Module, size: int = 16) -> tuple[dict, str]:
 @pytest.mark.parametrize(
     ("parts", "layer", "says"),
     [
-        ([nn.ReLU()], "1", "6 channels, 14 x 14; here its activations are never negative"),
+        ([nn.ReLU()], "1", "6 channels, 14 x 14; activations are never negative"),
         ([nn.GELU()], "1", "have both signs"),
         ([nn.ReLU(inplace=True), nn.MaxPool2d(2)], "1", "not '2': it only pools the layer before"),
         ([nn.Tanh(), nn.Dropout(), nn.AdaptiveAvgPool2d(1)], "1", "6 channels, 14 x 14"),

@@ -170,6 +170,17 @@ def flipped() -> io.BytesIO:
     return io.BytesIO(bytes(raw))
 
 
+def test_a_damaged_file_is_closed_again(tmp_path):
+    path = tmp_path / "half.png"
+    path.write_bytes(damaged("PNG", 0.5).getvalue())
+    with pytest.raises(ValueError, match=r"half\.png', which cannot be read"):
+        photos.read_photo(path)  # a file left open is a warning, and warnings are errors here
+    stream = damaged("PNG", 0.5)
+    with pytest.raises(ValueError, match="a stream"):
+        photos.read_photo(stream)
+    assert not stream.closed  # it is the caller's
+
+
 FRAMES = [RGB, RGB.transpose(Image.Transpose.ROTATE_180)]
 
 

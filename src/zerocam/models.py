@@ -105,9 +105,8 @@ def suggest_layer(model: nn.Module, x: Float[Tensor, "N ch H W"]) -> tuple[dict[
             A = activations(model, x[:1], layer=name, **where)[0]
             K, h, w = A.shape
             sign = "have both signs" if A.min() < 0 else "are never negative"
-            why = "the last layer with positions that the scores listen to: "
-            why += f"{K} channels, {h} x {w}; here its activations {sign}"
-            return {"layer": name, **where}, why + _said(passed)
+            why = f"the last layer with positions the scores listen to: {K} channels, {h} x {w}"
+            return {"layer": name, **where}, f"{why}; activations {sign}{_said(passed)}"
         passed.setdefault(reason, name)
     raise ValueError(
         f"layer: got none to suggest in this {type(model).__name__}, wanted one with output "

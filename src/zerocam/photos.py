@@ -8,6 +8,7 @@ Nothing is downloaded: the files lie inside scikit-image's and scikit-learn's wh
 """
 
 import warnings
+from contextlib import nullcontext
 from importlib.resources import files
 from io import IOBase
 from itertools import permutations
@@ -63,24 +64,25 @@ def read_photo(file: str | Path | IOBase, size: int = 224) -> Float[Tensor, "3 s
     name = getattr(file, "name", "a stream") if isinstance(file, IOBase) else str(file)
     what = f"photo: got {name!r}"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(file)
-        frames, mode = getattr(image, "n_frames", 1), image.mode
-        if frames > 1 and image.format != "MPO":  # a phone's MPO holds the photo, then a preview
-            raise ValueError(f"{what} with {frames} frames, wanted one; save the frame you mean")
-        deep = np.asarray(image).astype(float) if mode.startswith("I") else np.zeros(1)
-        if mode in ("F", "LAB") or deep.min() < 0 or deep.max() > 65535:
-            raise ValueError(f"{what} in mode {mode}, wanted 8 or 16 bits; save it as a usual PNG")
-        if mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip them to white
-            exif = image.getexif()
-            image = Image.fromarray((deep / 257).round().astype("u1"))
-            image.getexif().update(exif)
-        image = ImageOps.exif_transpose(image)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("RGB")
+        with open(file, "rb") if isinstance(file, str | Path) else nullcontext(file) as stream:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                image = Image.open(stream)
+            frames, mode = getattr(image, "n_frames", 1), image.mode
+            if frames > 1 and image.format != "MPO":  # a phone's: the photo, then its preview
+                raise ValueError(f"{what} with {frames} frames, wanted one; save the one you mean")
+            deep = np.asarray(image).astype(float) if mode.startswith("I") else np.zeros(1)
+            if mode in ("F", "LAB") or deep.min() < 0 or deep.max() > 65535:
+                raise ValueError(f"{what} in mode {mode}, wanted 8 or 16 bits; save it as PNG")
+            if mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip them to white
+                exif = image.getexif()
+                image = Image.fromarray((deep / 257).round().astype("u1"))
+                image.getexif().update(exif)
+            image = ImageOps.exif_transpose(image)
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            image = image.convert("RGB")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"{what}, too large to open ({error}); make it smaller") from None
     except Exception as error:  # Pillow raises many kinds on a damaged file
