@@ -163,7 +163,7 @@ const STYLE = `
 .zx-grid figure { margin: 0; padding: 0; min-width: 0; }
 .zero-explorer canvas, .zx-grid img { display: block; width: 100%; height: auto; background: #fff; border-radius: 4px; filter: none;
   box-shadow: 0 0 0 1px var(--line); }
-.zx-bare canvas, .zx-square img, .zx-inside canvas { image-rendering: pixelated; }
+.zx-bare .zx-maps canvas, .zx-square img, .zx-inside canvas { image-rendering: pixelated; }
 .zero-explorer figcaption { margin: .35rem 0 0; padding: 0; font-size: .84rem; line-height: 1.35; text-align: left; color: inherit; }
 .zx-scale { display: grid; grid-template-columns: auto 1fr auto; gap: .4rem; align-items: center; font-variant-numeric: tabular-nums; }
 .zx-scale i { height: .5rem; border-radius: 2px; box-shadow: 0 0 0 1px var(--line); background: linear-gradient(90deg, STOPS); }
@@ -178,8 +178,9 @@ const STYLE = `
 .zx-tiles { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem; margin: 1rem 0; padding: 0; list-style: none; }
 .zx-tiles li { margin: 0; padding: .5rem .7rem; border-radius: 6px; background: var(--faint); font-size: .84rem; line-height: 1.3; }
 .zx-tiles b { display: block; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-.zx-controls { display: grid; grid-template-columns: 1fr; gap: .2rem 1.6rem; margin: 0 0 .9rem; }
-.zx-controls > h4, .zx-controls > .zx-kind { margin: .6rem 0 0; font-size: .84rem; font-weight: 600; grid-column: 1 / -1; }
+.zx-open .zx-control * { scroll-margin-top: calc(26cqw + 8rem); }
+.zx-controls { display: grid; grid-template-columns: 1fr; gap: .2rem 1.6rem; margin: .3rem 0 1rem; }
+.zx-controls > .zx-kind { margin: .6rem 0 0; font-size: .84rem; font-weight: 600; grid-column: 1 / -1; }
 .zx-control { display: grid; grid-template-columns: 1fr auto; gap: 0 .6rem; align-items: center; min-height: 2.4rem; margin: 0; }
 .zx-control output { font-variant-numeric: tabular-nums; text-align: right; font-weight: 600; }
 .zx-control input[type=range] { grid-column: 1 / -1; width: 100%; height: 1.7rem; margin: 0; accent-color: currentColor; cursor: pointer; touch-action: pan-y; }
@@ -187,7 +188,8 @@ const STYLE = `
 .zx-control select { max-width: min(17.5rem, 66cqw); min-height: 2.2rem; padding: .1rem .4rem; border: 1px solid var(--line); border-radius: 6px; background: transparent; }
 .zx-control select option { color: #222; background: #fff; }
 .zero-explorer:not(.zx-open) :is(.zx-control, .zx-inside):not([data-lead]), .zero-explorer:not(.zx-open) .zx-kind { display: none; }
-.zero-explorer:not(.zx-open) .zx-grid { margin-top: .2rem; }
+.zx-maps { padding: .4rem 0; }
+.zx-open .zx-maps { position: sticky; top: var(--pst-header-height, 0px); z-index: 3; background: var(--pst-color-background, var(--jp-layout-color0, Canvas)); }
 .zx-inside { margin: 1rem 0; }
 .zx-inside > div { display: grid; grid-template-columns: repeat(6, 1fr); gap: .5rem; margin-top: .35rem; }
 .zx-inside span { display: block; font-size: .78rem; text-align: center; font-variant-numeric: tabular-nums; }
@@ -198,7 +200,8 @@ const STYLE = `
   .zx-says { min-height: 1.4em; }
   .zx-tiles { grid-template-columns: repeat(4, 1fr); }
   .zx-controls { grid-template-columns: 1fr 1fr; }
-  .zx-square.zx-grid { grid-template-columns: repeat(4, 1fr); }
+  .zx-square .zx-grid { grid-template-columns: minmax(0, 14rem) 1fr; }
+  .zx-square .zx-maps { grid-template-columns: repeat(2, minmax(0, 14rem)); }
 }
 @media (prefers-reduced-motion: no-preference) { .zx-class { transition: background-size .2s; } }
 @media print {
@@ -281,7 +284,8 @@ export function mount(root, data) {
   const bars = [0, 1].map(() => [element("span"), element("i"), element("span")]);
   const scale = (n) => element("span", { class: "zx-scale" }, ...bars[n]);
   const classes = element("fieldset", { class: "zx-classes" });
-  const grid = element("div", { class: "zx-grid" }, figure(signed, scale(0), captions[0]), figure(drawn, scale(1), captions[1]), figure(picture, captions[2]), classes);
+  const grid = element("div", { class: "zx-grid zx-maps" }, figure(signed, scale(0), captions[0]), figure(drawn, scale(1), captions[1]));
+  const sources = element("div", { class: "zx-grid" }, figure(picture, captions[2]), classes);
   const tiles = element("ul", { class: "zx-tiles" }, ...Array.from({ length: 4 }, () => element("li", {}, element("b"), element("span")))), inside = element("div", {}, ...Array.from({ length: 6 }, () => element("div", {}, element("canvas", { role: "img" }), element("span")))), live = element("p", { class: "zx-live", "aria-live": "polite" });
   const insideBox = element("div", { class: "zx-inside" }, element("strong", { class: "zx-head" }, "Inside: six channels, and what each weighs"), inside);
 
@@ -295,7 +299,7 @@ export function mount(root, data) {
   const foot = element("div", { class: "zx-foot" }, more), base = document.documentElement.dataset.content_root;
   const link = base === undefined || full ? null : element("a", { href: `${base}book/explorer.html` }, "Open this on its own page");
   if (link) foot.append(link);
-  root.append(steps, says, controls, grid, tiles, insideBox, foot, live);
+  root.append(steps, says, grid, controls, sources, tiles, insideBox, foot, live);
 
   // Pictures made grey, for maps to lie on.
   const grey = {};
@@ -339,7 +343,8 @@ export function mount(root, data) {
     const seen = compare(s, data), { now, then } = seen, name = example.classes[s.class];
     if (!(s.example in grey)) { grey[s.example] = null; load(s.example); }
     const under = s.smooth ? grey[s.example] : null;
-    grid.className = `zx-grid${h === w ? " zx-square" : ""}${s.smooth ? "" : " zx-bare"}`;
+    root.classList.toggle("zx-square", h === w);
+    root.classList.toggle("zx-bare", !s.smooth);
 
     // Steps and controls.
     for (const [key, button] of Object.entries(buttons)) label(button, String(key === step), "aria-pressed");

@@ -153,7 +153,7 @@ def test_a_class_is_chosen_by_a_click_and_a_slider_by_a_touch(start):
     page.locator(".zx-class", has_text="daisy").click()
     assert state_of(page)["class"] == 7
     slider = page.locator("[data-key=shift] input")
-    slider.scroll_into_view_if_needed()
+    slider.evaluate("(e) => e.scrollIntoView({ block: 'center' })")
     box = slider.bounding_box()
     page.touchscreen.tap(box["x"] + 0.1 * box["width"], box["y"] + box["height"] / 2)
     assert state_of(page)["shift"] < -1
@@ -162,7 +162,7 @@ def test_a_class_is_chosen_by_a_click_and_a_slider_by_a_touch(start):
 def test_the_pictures_say_their_numbers(start):
     page = start
     truth = explorer.originals()["photo"].explain({})["M"]
-    label = page.locator(".zx-grid canvas").first.get_attribute("aria-label")
+    label = page.locator(".zx-maps canvas").first.get_attribute("aria-label")
     assert f"to {truth.max():.2f}" in label
     assert f"{int((truth > 0).sum())} of 98 positions above zero" in label
     page.wait_for_function(
@@ -227,7 +227,7 @@ def test_it_works_from_a_file(browser, path):
     page.goto(f"file://{FOLDER / path}")
     page.wait_for_selector(".zero-explorer[data-ready]")
     page.get_by_role("button", name="1 Shift").click()
-    page.get_by_text("Grad-CAM: blank").wait_for()
+    page.get_by_text("Grad-CAM: blank", exact=True).wait_for()
     assert errors == []
     page.close()
 
@@ -247,7 +247,7 @@ def test_it_fits_a_phone_above_the_fold(browser, site):
     page = context.new_page()
     page.goto(f"{site}book/index.html")
     page.wait_for_selector(".zero-explorer[data-ready]")
-    for what in ("[data-key=shift] input", ".zx-grid canvas >> nth=1"):
+    for what in ("[data-key=shift] input", ".zx-maps canvas >> nth=1"):
         box = page.locator(what).bounding_box()
         assert box["y"] + box["height"] <= checks.PHONE["height"]
     context.close()
