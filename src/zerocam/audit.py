@@ -4,7 +4,8 @@ The audit re-codes a network so that every prediction stays (`zerocam.symmetries
 method's map again, and compares.  What moves is not a fact about what the network computes.
 
 Where the model can be cut at the layer, the part before it runs once and only the head is
-re-coded and run again; methods that need the image itself take whole passes.
+re-coded and run again; methods that need the image itself take whole passes.  Methods made of A
+and G alone share one forward and backward pass for each re-coding.
 """
 
 import copy
@@ -23,7 +24,7 @@ from torch import Tensor, fx, nn
 from tqdm import tqdm
 
 from zerocam import methods as _methods
-from zerocam.cam import Layer, Reshape, _left_as_it_was, find_layer, grad_cam, tap
+from zerocam.cam import Layer, Reshape, Tap, _left_as_it_was, find_layer, grad_cam, tap
 from zerocam.metrics import normalise
 from zerocam.references import spatial_mean
 from zerocam.symmetries import (
@@ -56,16 +57,6 @@ METHODS: dict[str, Method] = {
     "Eigen-CAM": _methods.eigen_cam,
     "Eigen-CAM, centred": functools.partial(_methods.eigen_cam, centred=True),
     "LaFAM": _methods.lafam,
-}
-ON_HEAD = {
-    grad_cam,
-    _methods.hires_cam,
-    _methods.layer_cam,
-    _methods.grad_cam_pp,
-    _methods.xgrad_cam,
-    _methods.ablation_cam,
-    _methods.eigen_cam,
-    _methods.lafam,
 }
 
 
@@ -218,9 +209,17 @@ def audit(
     places = {key: head if head and _runs_on_head(m) else whole for key, m in named.items()}
     drawn, errors = _drawn(symmetries, model, A, seed)
 
+    @functools.cache
+    def tapped(place: _Place) -> Tap:
+        return tap(place.model, place.x, target, layer=place.layer, reshape=reshape)
+
     def map_of(key: str, place: _Place) -> Tensor | None:
+        method, choices = _unwrapped(named[key])
         try:
-            M = named[key](place.model, place.x, target, layer=place.layer, **extra)
+            if hasattr(method, "of_tap") and choices.keys().isdisjoint(("reshape", "call")):
+                M = method.of_tap(*tapped(place)[:2], **choices).to(x.dtype)
+            else:
+                M = named[key](place.model, place.x, target, layer=place.layer, **extra)
             M = torch.as_tensor(M).detach()
             if M.ndim != 3 or len(M) != len(x):
                 raise ValueError(f"got a map of shape {tuple(M.shape)}, wanted (N, h, w)")
@@ -232,6 +231,7 @@ def audit(
     before = {key: map_of(key, places[key]) for key in named}
     rows: dict[str, list] = {key: [] for key in named}
     for symmetry in tqdm(drawn.values(), "symmetries", disable=not progress):
+        tapped.cache_clear()
         recoded = {place: place.recoded(symmetry) for place in set(places.values())}
         for key, M in before.items():
             after = None if M is None else map_of(key, recoded[places[key]])
@@ -369,9 +369,17 @@ def cut(model: nn.Module, x: Tensor, layer: str) -> _Place | None:
 
 def _runs_on_head(method: Method) -> bool:
     """Whether the method asks the model for nothing before the layer; `on_head` overrides."""
-    while isinstance(method, functools.partial):
-        method = method.func
-    return getattr(method, "on_head", method in ON_HEAD)
+    method, _ = _unwrapped(method)
+    on_head = hasattr(method, "of_tap") or method is _methods.ablation_cam
+    return getattr(method, "on_head", on_head)
+
+
+def _unwrapped(method: Method) -> tuple[Method, dict[str, Any]]:
+    """The method inside functools.partial, and the keywords it was given there."""
+    choices: dict[str, Any] = {}
+    while isinstance(method, functools.partial) and not method.args:
+        method, choices = method.func, method.keywords | choices
+    return method, choices
 
 
 def _named(methods: Mapping[str, Method] | Iterable[Method] | None) -> dict[str, Method]:
@@ -409,7 +417,10 @@ def _drawn(
                 errors[kind] = str(error)
                 continue
             K, size = W.shape[1], W.std().item()
-        drawn[kind] = random_symmetry(kind, K, seed, size)
+        if kind == "affine" and {"shift", "mixing"} <= drawn.keys():
+            drawn[kind] = drawn["shift"] @ drawn["mixing"]  # the same draw, not factorised twice
+        else:
+            drawn[kind] = random_symmetry(kind, K, seed, size)
     return drawn, errors
 
 

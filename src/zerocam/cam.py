@@ -94,8 +94,21 @@ def grad_cam(
     Source: Selvaraju et al., ICCV 2017, eq. (1) and (2); the reference is this package's.
     """
     A, G, *_ = tap(model, x, target, layer=layer, reshape=reshape, call=call)
-    M = signed_map(channel_weights(G), _referenced(A, reference)).to(x.dtype)
+    return _grad_cam_of_tap(A, G, relu=relu, reference=reference).to(x.dtype)
+
+
+def _grad_cam_of_tap(
+    A: Features,
+    G: Features,
+    *,
+    relu: bool = True,
+    reference: Callable[[Tensor], Tensor] | Tensor | None = None,
+) -> Map:
+    M = signed_map(channel_weights(G), _referenced(A, reference))
     return M.relu() if relu else M
+
+
+grad_cam.of_tap = _grad_cam_of_tap  # methods that need A and G alone can share one tap
 
 
 def grad_cam_all(

@@ -54,6 +54,7 @@ def _method(*, relu: bool) -> Callable[[Callable[..., Map]], Callable[..., Map]]
 
     def wrap(equation: Callable[..., Map]) -> Callable[..., Map]:
         own = inspect.signature(equation).parameters
+        needs_G = "G" in own
 
         def method(
             model: nn.Module,
@@ -67,19 +68,20 @@ def _method(*, relu: bool) -> Callable[[Callable[..., Map]], Callable[..., Map]]
             **choices: Any,
         ) -> Map:
             at: dict[str, Any] = {"layer": layer, "reshape": reshape, "call": call}
-            if "G" in own:
-                A, G, *_ = tap(model, x, target, **at)
-                M = equation(A, G, **choices)
-            else:
-                M = equation(activations(model, x, **at), **choices)
-            M = M.to(x.dtype)
+            A, G = tap(model, x, target, **at)[:2] if needs_G else (activations(model, x, **at), None)
+            return of_tap(A, G, relu=relu, **choices).to(x.dtype)
+
+        def of_tap(
+            A: Features, G: Features | None, *, relu: bool = by_default, **choices: Any
+        ) -> Map:
+            M = equation(A, G, **choices) if needs_G else equation(A, **choices)
             return M.relu() if relu else M
 
         shown = [p for p in inspect.signature(method).parameters.values() if p.name != "choices"]
         shown += [p for p in own.values() if p.kind is p.KEYWORD_ONLY]
         functools.update_wrapper(method, equation)
         method.__signature__ = inspect.Signature(shown, return_annotation=Map)  # what help() shows
-        method.equation = equation
+        method.equation, method.of_tap = equation, of_tap
         return method
 
     return wrap

@@ -11,6 +11,7 @@ shift adds alpha' . t at every position.
 """
 
 import copy
+import functools
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,8 @@ class Affine:
 
     Linear re-codings leave Grad-CAM alone; the shift moves its zero.  The constructors
     `permutation`, `scaling`, `sign_flip`, `mixing`, `shift` and `affine` name the special cases.
-    An integer Q with an integer inverse is inverted exactly.
+    An integer Q with an integer inverse is inverted exactly, and so, up to the rounding of a
+    division, is one with a single number in each row and column.
     """
 
     matrix: Float[Tensor, "K K"]
@@ -50,13 +52,21 @@ class Affine:
         return Affine(self.inverse().matrix.T, torch.zeros_like(self.shift))(G)
 
     def inverse(self) -> "Affine":
-        """A = Q^-1 A' - Q^-1 t.  Raises ValueError for a singular Q."""
+        """A = Q^-1 A' - Q^-1 t.  Raises ValueError for a singular Q.  Computed once."""
+        return self._inverse
+
+    @functools.cached_property
+    def _inverse(self) -> "Affine":
         M, eye = self.matrix, torch.eye(len(self.matrix)).to(self.matrix)
-        inverse, failed = torch.linalg.inv_ex(M)
-        rounded = inverse.round()
-        if torch.equal(rounded @ M, eye) and torch.equal(M, M.round()):
-            inverse = rounded
-        if failed or not (inverse @ M - eye).abs().max() < 1e-6:
+        if self._unmixed:
+            inverse, failed = torch.where(M == 0, 0, 1 / M).T, False
+            residual = (inverse.T * M).sum(0) - 1
+        else:
+            inverse, failed = torch.linalg.inv_ex(M)
+            if torch.equal(M, M.round()) and torch.equal(inverse.round() @ M, eye):
+                inverse = inverse.round()
+            residual = inverse @ M - eye
+        if failed or not residual.abs().max() < 1e-6:
             raise ValueError(
                 f"{self.kind}: got a singular matrix, or nearly, or NaN; wanted an invertible one, "
                 "or the network could not undo it"
@@ -68,12 +78,15 @@ class Affine:
         return Affine(self.matrix @ other.matrix, self.matrix @ other.shift + self.shift)
 
     @property
+    def _unmixed(self) -> bool:
+        """Whether each channel becomes a multiple of one channel, plus a constant."""
+        used = self.matrix != 0
+        return bool((used.sum(0) == 1).all() and (used.sum(1) == 1).all())
+
+    @property
     def monotone(self) -> bool:
         """Whether each channel becomes a positive multiple of one channel, plus a constant."""
-        M = self.matrix
-        return bool(
-            (M >= 0).all() and ((M != 0).sum(0) == 1).all() and ((M != 0).sum(1) == 1).all()
-        )
+        return self._unmixed and bool((self.matrix >= 0).all())
 
 
 def permutation(order: Int[Tensor, " K"]) -> Affine:
@@ -175,7 +188,7 @@ def random_symmetry(kind: str, K: int, seed: int = 0, size: float = 1.0) -> Symm
     if kind not in KINDS:
         raise ValueError(f"kind: got {kind!r}, wanted one of {', '.join(KINDS)}")
     Q, R = torch.linalg.qr(torch.randn(2, K, K, generator=draw, dtype=torch.float64))[0]
-    M = Q @ stretch.diag() @ R
+    M = (Q * stretch) @ R
     return Affine(M, t if kind == "affine" else 0 * t, kind)
 
 
