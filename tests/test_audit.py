@@ -11,7 +11,7 @@ from nets import K, Net, heads, images, integers
 from torch import nn
 
 import zerocam
-from zerocam import methods, models, references, symmetries
+from zerocam import methods, models, photos, references, symmetries
 from zerocam.targets import centred
 
 audit = importlib.import_module("zerocam.audit")  # the function of that name hides the module
@@ -144,6 +144,31 @@ class Untraceable(nn.Module):
 
     def forward(self, x):
         return self.inner(x) if x.sum() > -1e9 else x
+
+
+def test_methods_of_A_and_G_share_one_pass_for_each_recoding():
+    """Eight methods run the network as often as one; each with the choices it was given."""
+
+    def runs(named) -> int:
+        model, count = Untraceable(Net(heads()["mlp"])), []
+        model.register_forward_hook(lambda *_: count.append(1))  # a hook is shared by the copies
+        report = audit.audit(named, model, images(), 2, layer="inner.features")
+        assert report.errors == {}
+        assert set(report.ran_on.values()) == {"whole model"}
+        return len(count)
+
+    one = {"Grad-CAM": audit.METHODS["Grad-CAM"]}
+    assert runs(None) == runs(one)
+    own_pass = {"by hand": lambda *args, **kw: zerocam.grad_cam(*args, **kw)}
+    assert runs(one | own_pass) == runs(one) + 1 + len(symmetries.KINDS)
+
+
+def test_a_method_that_chooses_its_own_run_of_the_layer_is_asked_itself():
+    """`call` and `reshape` say how to tap the network, so no shared tap will do."""
+    chosen = {"first": functools.partial(zerocam.grad_cam, relu=False, call=0)}
+    report = run("mlp", chosen | {"Grad-CAM": audit.METHODS["Grad-CAM"]})
+    assert report.errors == {}
+    assert report.frame.loc["first"].equals(report.frame.loc["Grad-CAM"])
 
 
 @pytest.mark.parametrize("head", ["gap", "mlp", "conv"])
@@ -340,3 +365,14 @@ def test_the_laws_hold_on_the_families_of_torchvision(name):
     assert report.verdict("Grad-CAM", "mixing") == "unchanged"
     assert report.verdict("Grad-CAM", "shift").startswith("one constant")
     assert set(report.table().loc["Grad-CAM, spatial mean"]) == {"unchanged"}
+
+
+def test_the_trained_imagenet_network_gives_the_same_table(untyped):  # tracing passes no tensor
+    """EfficientNet-Lite0 on a photograph: GAP and a linear head, so the rows of `GAP`."""
+    model = models.efficientnet_lite0()
+    x = models.imagenet_input(photos.photograph("chelsea"))[None]
+    report = audit.audit(None, model, x, layer="features")
+    assert report.errors == {}
+    assert set(report.ran_on.values()) == {"head"}
+    got = {name: tuple(v.split(" (")[0] for v in row) for name, row in report.table().T.items()}
+    assert got == {name: tuple(WORD[v] for v in row) for name, row in GAP.items()}

@@ -120,6 +120,16 @@ def test_linear_changes_are_inverted_exactly(T):
     assert torch.equal(T.inverse().matrix @ T.matrix, torch.eye(K).double())
 
 
+def test_a_change_that_mixes_nothing_is_inverted_number_by_number():
+    """Thirds and sevenths are not exact, but 1/3 and 1/7 are the numbers to expect."""
+    T = sym.scaling(torch.tensor([3.0, 7.0, 0.1])) @ sym.permutation(torch.tensor([1, 2, 0]))
+    assert T.matrix.tolist() == [[0, 3, 0], [0, 0, 7], [torch.tensor(0.1).item(), 0, 0]]
+    tenth = torch.tensor(0.1).item()
+    assert T.inverse().matrix.tolist() == [[0, 0, 1 / tenth], [1 / 3, 0, 0], [0, 1 / 7, 0]]
+    torch.testing.assert_close(T.inverse().matrix, torch.linalg.inv(T.matrix))
+    assert T.inverse() is T.inverse(), "computed once"
+
+
 @given(A=A_, W=integers_like(2, K * Z), T=AFFINE)
 def test_the_pushed_gradient_is_the_one_autograd_finds(A, W, T):
     A_new = T(A).requires_grad_()
@@ -821,6 +831,9 @@ def test_the_precision_of_the_model_is_kept():
         (lambda: sym.mixing(torch.ones(3, 3)), "got a singular matrix"),
         (lambda: sym.affine(torch.ones(2, 2), torch.ones(2)), "singular"),
         (lambda: sym.mixing(torch.full((2, 2), torch.nan)), "singular matrix, or nearly, or NaN"),
+        (lambda: sym.mixing(torch.tensor([[1.0, 1.0], [0.0, 0.0]])), "got a singular matrix"),
+        (lambda: sym.mixing(torch.tensor([1.0, torch.nan]).diag()), "or nearly, or NaN"),
+        (lambda: sym.mixing(torch.tensor([1.0, torch.inf]).diag()), "or nearly, or NaN"),
         (lambda: sym.scaling(torch.tensor([1.0, 0.0])), "wanted s > 0; for s < 0 add a sign_flip"),
         (lambda: sym.sign_flip(torch.tensor([1.0, 2.0])), r"wanted only \+1 and -1"),
         (lambda: sym.random_symmetry("shear", 3), "'shear', wanted one of permutation, scaling"),

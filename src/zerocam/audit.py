@@ -359,12 +359,25 @@ def cut(model: nn.Module, x: Tensor, layer: str) -> _Place | None:
             A = kept[at]
             tokens = A.ndim == 3
             parts |= {f"around_{i}": kept[node] for i, node in enumerate(around)}
-            carrier = nn.Sequential(OrderedDict(cut=_Cut(tokens), head=fx.GraphModule(parts, head)))
+            carrier = nn.Sequential(OrderedDict(cut=_Cut(tokens), head=_compiled(parts, head)))
             A = A[:, None] if tokens else A
             same = (carrier(A) - y).abs().max() <= 1e-5 * y.abs().max()
     except Exception:
         return None
     return _Place(carrier.eval(), A, "cut") if same else None
+
+
+def _compiled(parts: dict[str, Any], graph: fx.Graph) -> nn.Module:
+    """The graph as a module that copies like any other: a GraphModule compiles at every copy."""
+    whole = fx.GraphModule(parts, graph)
+
+    class Head(nn.Module):
+        forward = type(whole).forward
+
+    head = Head()
+    for kind in ("_modules", "_parameters", "_buffers"):
+        setattr(head, kind, getattr(whole, kind))
+    return head
 
 
 def _runs_on_head(method: Method) -> bool:

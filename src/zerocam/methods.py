@@ -68,7 +68,9 @@ def _method(*, relu: bool) -> Callable[[Callable[..., Map]], Callable[..., Map]]
             **choices: Any,
         ) -> Map:
             at: dict[str, Any] = {"layer": layer, "reshape": reshape, "call": call}
-            A, G = tap(model, x, target, **at)[:2] if needs_G else (activations(model, x, **at), None)
+            A, G = (
+                tap(model, x, target, **at)[:2] if needs_G else (activations(model, x, **at), None)
+            )
             return of_tap(A, G, relu=relu, **choices).to(x.dtype)
 
         def of_tap(
