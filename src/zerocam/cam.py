@@ -18,13 +18,14 @@ A runs without autograd.
 import difflib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from zerocam.heads import WATCHED, Step, short_way
 from zerocam.targets import Classes, Target, logit
 
 Features = Float[Tensor, "N K h w"]
@@ -123,25 +124,44 @@ def grad_cam_all(
 ) -> Float[Tensor, "N C h w"]:
     """L_c = relu( sum_k alpha^c_k (A_k - r_k) ) for every class c from one forward pass.
 
-    The gradients of all scores go through the head in chunks of about 128 MiB.  Arguments,
-    refusals and side effects as in `grad_cam`; returns (N, C, h, w).
+    Where the head averages A, or flattens it, and goes on with a linear layer, the weights of all
+    classes are found by a short way (`zerocam.heads`), once it has been proved on these images to
+    give the same; else the gradient of every score goes back to A.  Either works through as many
+    classes at a time as fit into `CHUNK_BYTES`.
+
+    Arguments, refusals and side effects as in `grad_cam`; returns (N, C, h, w).
     """
-    with _run(model, x, layer, reshape, call) as (leaf, y):
+    steps: list[Step] = []
+    with _run(model, x, layer, reshape, call, steps=steps) as (leaf, y):
         A = _features(leaf.detach(), reshape, layer)
         n, classes = y.shape
-        chunk = max(1, CHUNK_BYTES // (leaf.numel() * leaf.element_size()))
-        alpha = []
-        for part in torch.eye(classes, dtype=y.dtype, device=y.device).split(chunk):
-            seeds = part[:, None].expand(-1, n, -1)  # (classes in this chunk, N, C)
+        Z = A.shape[2] * A.shape[3]
+
+        def textbook(v: Float[Tensor, "c N C"]) -> Float[Tensor, "c N K"]:
+            """Z alpha of combinations of the scores."""
             (G,) = torch.autograd.grad(
-                y, leaf, seeds, is_grads_batched=True, retain_graph=True, allow_unused=True
+                y, leaf, v, is_grads_batched=True, retain_graph=True, allow_unused=True
             )
             _refuse_independent(G, layer)
             G = _gradients(G.flatten(0, 1), reshape, layer)
-            alpha.append(channel_weights(_at_least_float32(G)).unflatten(0, (-1, n)))
-    deviation = _referenced(_at_least_float32(A), reference)
-    M = torch.einsum("cnk,nkij->ncij", torch.cat(alpha), deviation).to(x.dtype)
-    return M.relu() if relu else M
+            return Z * channel_weights(_at_least_float32(G)).unflatten(0, (-1, n))
+
+        way = short_way(steps, y, A.shape[1], textbook)
+        if way is None:
+            rows, back = torch.eye(classes, dtype=y.dtype, device=y.device), textbook
+            held = leaf.numel()
+        else:
+            rows, back = way.W, way.back
+            held = n * max(rows.shape[1], A.shape[1])
+        deviation = _referenced(_at_least_float32(A), reference)
+        M = deviation.new_empty(n, classes, *A.shape[2:])
+        chunk = max(1, CHUNK_BYTES // (held * leaf.element_size()))
+        for here in torch.arange(classes).split(chunk):
+            part = slice(here[0], here[-1] + 1)
+            alpha = back(rows[part, None].expand(-1, n, -1)) / Z
+            M[:, part] = torch.einsum("cnk,nkij->ncij", alpha, deviation)
+    M = M.to(x.dtype)
+    return M.relu_() if relu else M
 
 
 def explain_blank(
@@ -217,9 +237,8 @@ def activations(
 
 def find_layer(model: nn.Module, layer: Layer) -> tuple[str, nn.Module]:
     """The (dotted name, module) of a layer; ValueError with the nearest names if there is none."""
-    modules = dict(model.named_modules())
     if isinstance(layer, nn.Module):
-        for name, module in modules.items():
+        for name, module in model.named_modules():
             if module is layer:
                 return name, module
         raise ValueError(
@@ -228,9 +247,10 @@ def find_layer(model: nn.Module, layer: Layer) -> tuple[str, nn.Module]:
         )
     if not isinstance(layer, str):
         raise ValueError(f"layer: got {layer!r}, wanted a dotted name or a module of the model")
-    if layer in modules:
-        return layer, modules[layer]
-    near = difflib.get_close_matches(layer, modules, n=3, cutoff=0.4) or list(modules)[1:4]
+    with suppress(AttributeError):
+        return layer, model.get_submodule(layer)
+    modules = [name for name, _ in model.named_modules()]
+    near = difflib.get_close_matches(layer, modules, n=3, cutoff=0.4) or modules[1:4]
     raise ValueError(
         f"layer: got {layer!r}, wanted a module name of this {type(model).__name__}; "
         f"nearest: {', '.join(near)}"
@@ -271,8 +291,12 @@ def _run(
     reshape: Reshape | None,
     call: int | None,
     need_scores: bool = True,
+    steps: list[Step] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (leaf, y): the layer's output as an autograd leaf, and the scores computed from it."""
+    """Yield (leaf, y): the layer's output as an autograd leaf, and the scores computed from it.
+
+    `steps`, if given, collects the linear and pooling layers of the head.
+    """
     name, module = find_layer(model, layer)
     if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
         got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
@@ -298,12 +322,19 @@ def _run(
         torch.set_grad_enabled(True)  # from here on; the surrounding no_grad ends it
         return leaf.clone()  # not the leaf itself: autograd refuses in-place work on leaves
 
+    def note(module: nn.Module, args: Any, out: Any) -> None:
+        if threading.get_ident() == owner and args and getattr(out, "requires_grad", 0):
+            steps.append(Step.of(module, args, out))
+
+    watched = [m for m in _modules(model) if steps is not None and isinstance(m, WATCHED)]
     with torch.inference_mode(False), torch.no_grad(), _left_as_it_was(model, x):
-        handle = module.register_forward_hook(cut)
+        handles = [module.register_forward_hook(cut)]
         try:
+            handles += [m.register_forward_hook(note) for m in watched]
             y = model(x)
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
         if runs == 0:
             raise ValueError(f"layer {name!r}: not reached in this forward; name one that runs")
         if call is None and runs > 1:
@@ -320,10 +351,21 @@ def _run(
             yield leaves[0], y
 
 
+def _modules(model: nn.Module) -> Iterator[nn.Module]:
+    """model.modules(), whose recursion costs 10 % of a small network's forward pass, as a loop."""
+    found, seen = [model], set()
+    while found:
+        module = found.pop()
+        if module not in seen:
+            seen.add(module)
+            yield module
+            found += [m for m in module._modules.values() if m is not None]
+
+
 @contextmanager
 def _left_as_it_was(model: nn.Module, x: Tensor) -> Iterator[None]:
     """Put the random state, and the buffers of modules in training mode, back at the end."""
-    buffers = [b for m in model.modules() if m.training for b in m.buffers(recurse=False)]
+    buffers = [b for m in _modules(model) if m.training for b in m.buffers(recurse=False)]
     before = [b.clone() for b in buffers]
     with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
         try:
