@@ -145,7 +145,7 @@ def test_the_package_stays_small():
     assert max(lines.values()) < 420, lines
     for_the_book = {"checks.py", "experiments.py", "explorer.py", "ledger.py"}
     tool = sum(n for name, n in lines.items() if name not in for_the_book)
-    assert tool < 2300, lines
+    assert tool < 2400, lines
     assert sum(lines.values()) - tool < 1100, lines
 
 
