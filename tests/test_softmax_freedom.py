@@ -301,6 +301,20 @@ def test_twins_differ_by_v_before_and_after_and_in_nothing_else(recipe):
     torch.testing.assert_close(N, M, **close)
 
 
+@pytest.mark.claim("C6")
+def test_adam_sees_v_through_weight_decay_in_its_gradient_and_adamw_does_not():
+    found = digit_scenes(60, seed=1, dtype=torch.float64)
+    apart = {}
+    for optimiser in ("adam", "adamw"):
+        one = SceneNet(seed=0, dtype=torch.float64)
+        two = copy.deepcopy(one)
+        two.head.linear.weight.data += integers(32, seed=5) / 32
+        recipe = {"optimiser": optimiser, "lr": 0.01, "weight_decay": 0.01, "epochs": 2}
+        a, b = (fit(net, found.x, found.labels[:, 0], **recipe).steps for net in (one, two))
+        apart[optimiser] = max(abs(p - q) for p, q in zip(a, b, strict=True))
+    assert apart["adamw"] < 1e-9 < 1e-4 < apart["adam"]
+
+
 # ---- C7: saturation -----------------------------------------------------------------------------
 
 
