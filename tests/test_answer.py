@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from zerocam import ledger
+from zerocam.models import scene_net
+from zerocam.scenes import scene
 
 ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "book" / "answer.md").read_text(encoding="utf-8")
 LINK = re.compile(r"\[([A-Z]\d+)\]\(claims\.md#claim-([a-z]\d+)\)")
 NO_SENTENCE = re.compile(
     r"^```[\s\S]*?^```$|^#+ .*$|^\|.*\n\|[-:| ]+\|$", re.M
@@ -56,7 +59,14 @@ def test_what_stands_without_a_claim_is_found(page, missing):
 
 
 def test_each_sentence_of_the_answer_rests_on_a_claim_that_ran():
-    page = (ROOT / "book" / "answer.md").read_text(encoding="utf-8")
     ran = ledger.claims(ROOT).keys() & ledger.checks(ROOT).keys()
-    assert len(sentences(page)) > 30
-    assert unfounded(page, ran) == []
+    assert len(sentences(PAGE)) > 30
+    assert unfounded(PAGE, ran) == []
+
+
+def test_its_recipe_runs_and_sums_to_zero():
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+    names = {"model": scene_net(), "x": scene((2, 7)).x, "c": 7, "layer": "features"}
+    exec(code, names)
+    assert names["M"].shape == (1, 10, 10)
+    assert names["M"].sum().abs() < 1e-4 < names["M"].max()

@@ -21,7 +21,7 @@ class Table(Directive):
         for path in (root / "book" / "claims.toml", *(c.path for c in ledger.chapters(root))):
             env.note_dependency(str(path))  # the page is read again when one of these changes
         ran, guarded = ledger.checks(root), ledger.guards(root)
-        lines = ["::::{list-table}", ":header-rows: 1", ":widths: 12 53 35", ""]
+        lines = ["::::{list-table}", ":header-rows: 1", ":widths: 15 51 34", ""]
         lines += ["* - Claim", "  - It says", "  - Proof, run and test"]
         for claim, entry in ledger.claims(root).items():
             paths = {c.number: f"../notebooks/{c.path.name}" for c, _ in ran.get(claim, [])}
