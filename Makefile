@@ -1,4 +1,4 @@
-# make book | pdf | test | lab | serve | bench | clean.  Each sets up what it needs: a virtual environment in
+# make book | pdf | test | lab | serve | course | bench | clean.  Each sets up what it needs: a virtual environment in
 # .venv with the versions of requirements.lock.  Needs Python 3.11 or later, git, make; no node, no conda.
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,7 +13,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PATH :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book pdf test lab serve bench lock clean
+.PHONY: help setup book pdf test lab serve course bench lock clean
 
 help:
 	@echo "make book   build the site, executing every notebook, into $(SITE)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test   run every test: package, mutants, notebooks, site, style"
 	@echo "make lab    open the notebooks in JupyterLab"
 	@echo "make serve  build the site and serve it on http://127.0.0.1:8000"
+	@echo "make course write editions, slides and assignments into _build/course"
 	@echo "make bench  run the benchmarks"
 	@echo "make clean  remove what was built (the environment stays: rm -r $(VENV))"
 
@@ -31,7 +32,7 @@ $(STAMP): pyproject.toml requirements.lock
 	  echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1 || echo missing)."; \
 	  echo "Name another one: make PYTHON=/path/to/python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test,course]'
 	touch $@
 
 # Jupyter's cache knows the cells of a notebook, not the package they import: drop it when that changes.
@@ -57,6 +58,9 @@ lab: $(STAMP)
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) 8000
+
+course: $(STAMP)
+	$(BIN)/python tools/course.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -5,11 +5,11 @@ from importlib.metadata import distribution, requires
 
 from packaging.requirements import Requirement
 
-EXTRAS = {"zerocam": {"book", "test", "cluster"}}
+EXTRAS = {"zerocam": {"book", "test", "cluster", "course"}}
 # Wheels of torch bring their own CUDA, on one platform only; torch has its own lines below.
 LEFT_OUT = re.compile(r"nvidia-|cuda-|triton$|torch$|torchvision$|zerocam$|pip$|setuptools$")
 HEAD = """\
-# Exact versions, for every platform: pip install -c requirements.lock -e '.[book,test]'
+# Exact versions, for every platform: pip install -c requirements.lock -e '.[book,test,course]'
 # Written by `make lock`; what is needed at all is in pyproject.toml.
 torch==2.14.1; platform_system != "Linux" or platform_machine != "aarch64"
 torch==2.9.1; platform_system == "Linux" and platform_machine == "aarch64"

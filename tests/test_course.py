@@ -1,0 +1,237 @@
+"""The course is made of the chapters: no solution reaches a student, and nothing else is lost."""
+
+import ast
+import importlib.util
+import json
+import re
+import sys
+import warnings
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+spec = importlib.util.spec_from_file_location("course", ROOT / "tools" / "course.py")
+course = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(course)
+
+CHAPTERS = course.chapters(ROOT)
+STUDENT = {name: course.student(notebook) for name, notebook in CHAPTERS.items()}
+
+
+def answers(notebook):
+    """Lines of solutions, found without the tool: those of marked cells, and folded ones."""
+    after = False
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        after |= "## Exercises" in source
+        if cell["cell_type"] == "markdown" and after:
+            for folded in re.findall(r"<summary>Solution</summary>(.*?)</details>", source, re.S):
+                yield from folded.strip().splitlines()
+        tags = cell["metadata"].get("tags", [])
+        if "solution" in tags or "exercise" in tags:
+            yield from source.splitlines()
+            for output in cell["outputs"]:
+                yield from "".join(output.get("text", [])).splitlines()
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_no_solution_is_left(name):
+    left = "\n".join("".join(cell["source"]) for cell in STUDENT[name]["cells"])
+    told = "\n".join(
+        "".join(cell["source"])
+        for cell in CHAPTERS[name]["cells"]
+        if not {"solution", "exercise"} & set(cell["metadata"].get("tags", []))
+    )
+    told = re.sub(r"<summary>Solution</summary>.*?</details>", "", told, flags=re.S)
+    secret = [line for line in answers(CHAPTERS[name]) if len(line.strip()) > 12]
+    secret = [line for line in secret if line.strip() not in told]
+    harmless = r"(from|import|def|attempt)\b.*"  # the head of the function and its check
+    secret = [line.strip() for line in secret if not re.fullmatch(harmless, line.strip())]
+    assert len(secret) > 10
+    assert [line for line in secret if line in left] == []
+    assert "Solution" not in left
+    assert all(cell.get("outputs", []) == [] for cell in STUDENT[name]["cells"])
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_there_is_a_place_for_each_answer_and_nothing_else_is_lost(name):
+    before, after = CHAPTERS[name]["cells"], STUDENT[name]["cells"]
+    assert len(before) == len(after)
+    asked = [bool({"solution", "exercise"} & set(c["metadata"].get("tags", []))) for c in before]
+    assert [c["metadata"].get("tags") == ["work"] for c in after] == asked
+    for old, new, work in zip(before, after, asked, strict=True):
+        source = "".join(new["source"])
+        if new["cell_type"] == "code":
+            ast.parse(source)
+            assert work == ("your work" in source.lower())
+        if not work and "<summary>Solution</summary>" not in "".join(old["source"]):
+            assert "".join(old["source"]) == source
+    text = "".join("".join(c["source"]) for c in before if c["cell_type"] == "markdown")
+    answers = "".join("".join(c["source"]) for c in after).count("**Your answer:**")
+    assert answers == text.count("<summary>Solution</summary>")
+
+
+def test_a_stub_keeps_the_head_and_the_check():
+    source = "import torch\n\n\ndef g(y):\n    return y\n\n\ndef f(x, *, t=1):\n    return x * t\n"
+    made = course.stub(source + "\n\nattempt(f)\nprint(f(2), g(3))\n")
+    head = "def f(x, *, t=1):\n    ...  # your work here"
+    assert made == f"import torch\n\n\n{head}\n\n\nattempt(f)"
+
+
+def test_an_unsolved_chapter_runs(tmp_path):
+    """The others are run by: python tools/course.py --run."""
+    (path,) = course.place(tmp_path, STUDENT, ["01"])
+    _, printed = course.run(path)
+    assert "○ lift: nothing yet." in printed
+
+
+def test_the_lecture_lasts_ninety_minutes_and_follows_the_guide():
+    slides = course.deck(CHAPTERS)
+    assert 80 <= sum(slide["minutes"] for slide in slides) < 90  # the rest is for questions
+    assert all(slide["minutes"] > 0 and slide["shown"] for slide in slides)
+    guide = (ROOT / "book" / "teach.md").read_text().split("## The lab")[0]
+    plan = re.findall(r"^\| (\d+) to (\d+) \| (?:chapter (\d+))?", guide, re.M)
+    assert plan[0][0] == "0"
+    assert plan[-1][1] == "90"
+    assert all(a[1] == b[0] for a, b in pairwise(plan))
+    planned = {f"{int(c):02}": int(end) - int(start) for start, end, c in plan if c}
+    shown = dict.fromkeys(planned, 0)
+    for slide in slides:
+        shown[slide["chapter"]] += slide["minutes"]
+    assert shown == planned
+
+
+def test_the_slides_need_nothing_from_outside():
+    page = course.slides(CHAPTERS)
+    assert page.count("<section>") == len(course.deck(CHAPTERS)) > 20
+    loads = r'(?:src|poster|data)="(?!data:image/png;base64,)[^"]*"|<link|@import|url\(|fetch\('
+    assert re.findall(loads, page) == []
+    assert all(len(alt.split()) > 3 for alt in re.findall(r'<img alt="([^"]*)"', page))
+    shown = re.sub(r"base64,[^\"]*|<script>.*?</script>", "", page, flags=re.S)
+    assert not re.search(r"\{cite\}|\$\$|\\(?:frac|alpha|underbrace)|Solution", shown)
+
+
+def test_the_zips_are_the_same_twice(tmp_path):
+    first, second = (course.write(tmp_path / name) for name in ("a", "b"))
+    assert [p.name for p in first] == ["student.zip", "instructor.zip"]
+    for p, q in zip(first, second, strict=True):
+        assert p.read_bytes() == q.read_bytes()
+    with zipfile.ZipFile(first[0]) as archive:
+        names = set(archive.namelist())
+    assert {f"student/notebooks/{name}" for name in CHAPTERS} <= names
+    assert not [n for n in names if "teach" in n or "lecture" in n]
+    solved = json.loads((tmp_path / "a/instructor/notebooks" / next(iter(CHAPTERS))).read_text())
+    assert "Solution" in json.dumps(solved)
+    assert sys.dont_write_bytecode or not list((tmp_path / "a").rglob("*.pyc"))
+
+
+# Assignments --------------------------------------------------------------------------------------
+
+# One typical mistake for each function.
+MISTAKEN = {
+    "lift": "    return (M.min() - lowest) * M.numel() * w / (w @ w)",
+    "class_maps": "    return torch.einsum('ck,nkij->ncij', W, A)",
+    "pad_with": "    return F.pad(A, (1, 1, 1, 1))",
+    "heatmap_channel": "    return torch.diag(alpha)",
+    "relabel": "    return a * W, b + u",
+    "centre_head": "    net.head.linear.weight.data -= 1\n    return net",
+    "blind": "    return torch.equal(M, M.relu())",
+    "absorb": "    return -m * W.sum((1, 2, 3)), 0",
+    "added_by": "    return grad_cam(net, x, c, layer='features', relu=False)",
+    "stretch": "    return A / A.max()",
+}
+
+
+def hand_in(folder, who, name, bodies):
+    """A submission: the released notebook, with these bodies written into it."""
+    notebook = json.loads((folder / "release" / name / f"{name}.ipynb").read_text())
+    for cell in notebook["cells"]:
+        task = cell["metadata"].get("nbgrader", {}).get("grade_id")
+        if task in bodies:
+            lines = "".join(cell["source"]).splitlines()
+            place = next(i for i, line in enumerate(lines) if "NotImplementedError" in line)
+            cell["source"] = "\n".join([*lines[:place], bodies[task], *lines[place + 1 :]])
+    path = folder / "submitted" / who / name / f"{name}.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(notebook))
+
+
+def right_bodies(name):
+    bodies = {}
+    for task in course.ASSIGNMENTS[name]:
+        body = course.solution(task, CHAPTERS).body
+        bodies[task] = "\n".join("    " + line for n in body for line in ast.unparse(n).split("\n"))
+    return bodies
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory):
+    """Both assignments released, handed in by three students, and marked."""
+    folder = tmp_path_factory.mktemp("course")
+    course.write(folder)
+    folder = folder / "assignments"
+
+    scores = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nbgrader's
+        course.release(folder)
+        grader = course.nbgrader(folder)
+        for name, tasks in course.ASSIGNMENTS.items():
+            right = right_bodies(name)
+            wrong = {task: MISTAKEN[task] for task in tasks} | {tasks[0]: right[tasks[0]]}
+            for who, bodies in {"right": right, "wrong": wrong, "empty": {}}.items():
+                hand_in(folder, who, name, bodies)
+                done = grader.autograde(name, who)
+                assert done["success"], done["log"]
+                with grader.gradebook as book:
+                    found = book.find_submission(name, who)
+                    scores[name, who] = found.score, found.max_score
+    return folder, scores
+
+
+@pytest.mark.parametrize("name", course.ASSIGNMENTS)
+def test_an_assignment_is_marked_from_end_to_end(marked, name):
+    folder, scores = marked
+    points = 2 * len(course.ASSIGNMENTS[name])
+    for who, score in {"right": points, "wrong": 2, "empty": 0}.items():
+        assert scores[name, who] == (score, points + 2), who
+    wrong = (folder / "autograded" / "wrong" / name / f"{name}.ipynb").read_text()
+    for task in course.ASSIGNMENTS[name][1:]:
+        assert f"△ {task}: not yet." in wrong
+    release = (folder / "release" / name / f"{name}.ipynb").read_text()
+    assert "BEGIN SOLUTION" not in release
+    for body in right_bodies(name).values():
+        assert body.strip().splitlines()[-1].strip() not in release or body.endswith("return net")
+
+
+def test_every_exercise_of_a_chapter_is_in_one_assignment():
+    asked = [task for tasks in course.ASSIGNMENTS.values() for task in tasks]
+    cells = [c for nb in CHAPTERS.values() for c in nb["cells"] if "exercise" in course.tags(c)]
+    found = [re.search(r"attempt\((\w+)\)", course.text(c)).group(1) for c in cells]
+    assert sorted(asked) == sorted(found)
+
+
+# The guide ----------------------------------------------------------------------------------------
+
+
+def test_the_guide_quotes_the_sentences_that_it_warns_of():
+    guide = (ROOT / "book" / "teach.md").read_text().split("## Chapter by chapter")[1]
+    parts = re.split(r"^### Chapter (\d+)$", guide, flags=re.M)[1:]
+    assert [int(n) for n in parts[::2]] == list(range(1, 11))
+    for number, part in zip(parts[::2], parts[1::2], strict=True):
+        (notebook,) = (nb for n, nb in CHAPTERS.items() if int(n[:2]) == int(number))
+        prose = [course.text(c) for c in notebook["cells"] if c["cell_type"] == "markdown"]
+        prose = re.sub(r"<!--.*?-->|[*`]|\s+", " ", " ".join(prose))
+        prose = re.sub(r"\s+", " ", prose).lower()
+        sentences = re.findall(r'\*It starts at\* "(.*?)"', part)
+        assert len(sentences) >= 2, number
+        for sentence in sentences:
+            plain = re.sub(r"\s+", " ", re.sub(r"[*`]", " ", sentence)).strip(" .").lower()
+            assert plain in prose, f"chapter {number}: {sentence}"
+        for word in ("**Ask:**", "**Cut:**", "**If it fails:**"):
+            assert part.count(word) == 1
+        split = re.search(r"\*Expected:\* (.*?) %", part).group(1)
+        assert sum(map(int, re.findall(r"\d+", split))) == 100, number
