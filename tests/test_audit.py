@@ -351,15 +351,10 @@ FEW = {k: audit.METHODS[k] for k in ("Grad-CAM", "Grad-CAM, spatial mean", "HiRe
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_laws_hold_on_the_families_of_torchvision(name):
-    torch.manual_seed(0)
-    model = torchvision.models.get_model(name).eval()
-    if name == "vit_b_16":  # torchvision starts its head at zero: every score, every map is 0
-        torch.nn.init.normal_(model.heads.head.weight)
-    place = models.target_layer(name)
+    model = models.torchvision_net(name)
     x = torch.randn(1, 3, *[224 if name == "vit_b_16" else 96] * 2)
-    report = audit.audit(
-        FEW, model, x, 7, layer=place.layer, reshape=place.reshape, symmetries=["mixing", "shift"]
-    )
+    where, _ = zerocam.suggest_layer(model, x)
+    report = audit.audit(FEW, model, x, 7, **where, symmetries=["mixing", "shift"])
     assert report.errors == {}
     assert set(report.ran_on.values()) == {"head"}
     assert report.verdict("Grad-CAM", "mixing") == "unchanged"

@@ -171,21 +171,6 @@ def test_class_names_are_the_thousand_we_know():
 
 # ---- torchvision --------------------------------------------------------------------------------
 
-POSITIVE = {"resnet18", "vgg16"}
-
-
-@pytest.mark.parametrize("name", [n for n in models.TARGET_LAYERS if n != "resnet50"])
-def test_a_target_layer_has_positions(name):
-    net = models.torchvision_net(name)
-    size = 224 if name == "vit_b_16" else 96
-    x = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    place = models.target_layer(name)
-    A = cam.activations(net, x, layer=place.layer, reshape=place.reshape)
-    assert A.shape[2:] == (
-        (14, 14) if name == "vit_b_16" else (6, 6) if name == "vgg16" else (3, 3)
-    )
-    assert (A.min() >= 0) == (name in POSITIVE)
-
 
 def test_random_torchvision_nets_come_from_their_seed():
     before = torch.random.get_rng_state()
@@ -318,11 +303,39 @@ def test_the_suggestion_leaves_the_model_as_it_was():
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v3_large", "swin_t"])
+USUAL = {
+    # After a ReLU no activation is negative; after BatchNorm, hard-swish, SiLU, a sum or LayerNorm
+    # some are.
+    "resnet18": ("layer4", (3, 3), "never negative"),
+    "vgg16": ("features.29", (6, 6), "never negative"),
+    "densenet121": ("features", (3, 3), "both signs"),
+    "mobilenet_v3_large": ("features", (3, 3), "both signs"),
+    "efficientnet_b0": ("features", (3, 3), "both signs"),
+    "convnext_tiny": ("features", (3, 3), "both signs"),
+    "swin_t": ("permute", (3, 3), "both signs"),
+    "vit_b_16": ("encoder.layers.encoder_layer_11.ln_1", (14, 14), "both signs"),
+}
+
+
+@pytest.mark.parametrize("name", USUAL)
 def test_the_suggestion_is_the_usual_layer(name):
-    where, _ = suggested(models.torchvision_net(name), 96)
-    usual = models.target_layer(name).layer
-    assert where["layer"] == {"swin_t": "permute"}.get(name, usual)  # the same, channels first
+    layer, shape, signs = USUAL[name]
+    where, why = suggested(models.torchvision_net(name), 224 if name == "vit_b_16" else 96)
+    assert where["layer"] == layer
+    assert f"{shape[0]} x {shape[1]}" in why
+    assert signs in why
+
+
+def test_a_named_layer_comes_with_its_reshape():
+    net, x = models.torchvision_net("swin_t"), torch.randn(1, 3, 64, 64)
+    at = models.named_layer(net, x, "features")
+    assert at == {"layer": "features", "reshape": cam.channels_first}
+    by_suggestion = cam.activations(net, x, **zerocam.suggest_layer(net, x)[0])
+    torch.testing.assert_close(net.norm(cam.activations(net, x, **at).movedim(1, 3)).movedim(3, 1),
+                               by_suggestion)  # fmt: skip
+    assert models.named_layer(net, x, "head") == {"layer": "head"}  # grad_cam says what is wrong
+    with pytest.raises(ValueError, match="nearest: features"):
+        models.named_layer(net, x, "feature")
 
 
 @pytest.mark.parametrize(
@@ -352,7 +365,6 @@ def test_no_suggestion_says_why(untyped, model, x, message):
     [
         (lambda: SceneNet(activation="elu"), "got 'elu', wanted one of relu, gelu, silu, tanh"),
         (lambda: models.imagenet_class("tiger kat"), "got 'tiger kat'.*nearest: tiger cat"),
-        (lambda: models.target_layer("lenet"), "name: got 'lenet', wanted one of resnet18"),
         (lambda: models.torchvision_net("lenet"), "name: got 'lenet', wanted a classifier of"),
         (lambda: models.imagenet_input(255 * torch.ones(3, 2, 2)), "255, wanted 0 to 1; divide"),
     ],

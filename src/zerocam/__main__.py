@@ -23,7 +23,6 @@ from torchvision.transforms.v2.functional import normalize
 
 from zerocam import explain_blank, grad_cam, models, references, suggest_layer, targets
 from zerocam.audit import audit
-from zerocam.models import TargetLayer
 from zerocam.photos import read_photo
 
 MODELS = (
@@ -42,10 +41,10 @@ BLANK = {  # why a map is blank -> what to do about it
 }
 
 
-def load_model(name: str, weights: str) -> tuple[nn.Module, TargetLayer | None, Callable]:
-    """(model in eval mode, its usual layer if known, photo (3, S, S) -> x (1, ch, H, W))."""
+def load_model(name: str, weights: str) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """(model in eval mode, photo (3, S, S) -> x (1, ch, H, W)) from a name."""
     if name == "efficientnet_lite0":
-        return models.efficientnet_lite0(), TargetLayer("features"), lite0_input
+        return models.efficientnet_lite0(), lite0_input
     kind, _, rest = name.partition(":")
     if kind == "torchvision":
         try:
@@ -55,7 +54,7 @@ def load_model(name: str, weights: str) -> tuple[nn.Module, TargetLayer | None, 
                 f"weights: got none for {rest}, they could not be downloaded ({error}); connect to "
                 "a network once, or pass --weights none for random weights"
             ) from None
-        return model, models.TARGET_LAYERS.get(rest), torchvision_input
+        return model, torchvision_input
     if not rest:
         raise ValueError(f"model: got {name!r}, wanted {MODELS}")
     sys.path.insert(0, "")
@@ -66,7 +65,7 @@ def load_model(name: str, weights: str) -> tuple[nn.Module, TargetLayer | None, 
     model, prepare = made if isinstance(made, tuple) else (made, torchvision_input)
     if not isinstance(model, nn.Module):
         raise ValueError(f"model: got a {type(model).__name__} from {name}, wanted an nn.Module")
-    return model.eval(), None, prepare
+    return model.eval(), prepare
 
 
 def lite0_input(photo: Tensor) -> Tensor:
@@ -95,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--model", default="efficientnet_lite0", help=MODELS)
         sub.add_argument("--weights", choices=("default", "none"), default="default",
                          help="of a torchvision model; none: random")  # fmt: skip
-        sub.add_argument("--layer", help="dotted name; default: the usual one, or one suggested")
+        sub.add_argument("--layer", help="dotted name; default: one is suggested")
         sub.add_argument("--class", dest="c", help="number or ImageNet name; default: predicted")
         sub.add_argument("--size", type=int, default=224, help="pixels a side (default 224)")
     draw, check = commands.choices["map"], commands.choices["audit"]
@@ -119,12 +118,10 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"out: got {out!r}, wanted a name that ends in {', '.join(endings)}")
     c = args.c and (int(args.c) if args.c.isdigit() else models.imagenet_class(args.c))
     photo = read_photo(args.photo, args.size)
-    model, place, prepare = load_model(args.model, args.weights)
+    model, prepare = load_model(args.model, args.weights)
     x = prepare(photo)
     if args.layer:
-        where = TargetLayer(args.layer, place and place.reshape)._asdict()
-    elif place:
-        where = place._asdict()
+        where = models.named_layer(model, x, args.layer)
     else:
         where, why = suggest_layer(model, x)
         print(f"layer {where['layer']!r}: {why}")

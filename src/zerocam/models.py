@@ -15,7 +15,7 @@ from hashlib import sha256
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +23,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zerocam.cam import (
-    Reshape,
     _left_as_it_was,
     activations,
     channels_first,
+    find_layer,
     tap,
     tokens_to_map,
 )
@@ -35,29 +35,6 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tan
 WEIGHTS = files("zerocam") / "weights"
 LITE0 = "models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-
-
-class TargetLayer(NamedTuple):
-    """Where a network's heatmap is made: the arguments `layer` and `reshape` of `grad_cam`."""
-
-    layer: str
-    reshape: Reshape | None = None
-
-
-# The last layer that still has positions.  After a ReLU A >= 0 (resnet, vgg).  densenet's ends in
-# BatchNorm, mobilenet's in hardswish, efficientnet's in SiLU, the others in a sum over blocks or a
-# LayerNorm: there A has both signs.
-TARGET_LAYERS = {
-    "resnet18": TargetLayer("layer4"),
-    "resnet50": TargetLayer("layer4"),
-    "vgg16": TargetLayer("features.29"),
-    "densenet121": TargetLayer("features"),
-    "mobilenet_v3_large": TargetLayer("features"),
-    "efficientnet_b0": TargetLayer("features"),
-    "convnext_tiny": TargetLayer("features"),
-    "vit_b_16": TargetLayer("encoder.layers.encoder_layer_11.ln_1", tokens_to_map(14, 14, skip=1)),
-    "swin_t": TargetLayer("features", channels_first),
-}
 
 
 def suggest_layer(model: nn.Module, x: Float[Tensor, "N ch H W"]) -> tuple[dict[str, Any], str]:
@@ -72,20 +49,7 @@ def suggest_layer(model: nn.Module, x: Float[Tensor, "N ch H W"]) -> tuple[dict[
 
     Raises ValueError when no layer is left, with what was passed over, and as `grad_cam` does.
     """
-    if x.ndim != 4 or not len(x):
-        raise ValueError(f"x: got shape {tuple(x.shape)}, wanted (N, ch, H, W) with N > 0")
-    outputs: list[tuple[str, nn.Module, Any]] = []
-
-    def keep(name: str) -> Any:
-        return lambda module, _args, out: outputs.append((name, module, out))
-
-    hooks = [m.register_forward_hook(keep(name)) for name, m in model.named_modules() if name]
-    try:
-        with torch.no_grad(), _left_as_it_was(model, x):
-            y = model(x[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
+    outputs, y = _outputs(model, x)
     runs = Counter(name for name, *_ in outputs)
     pooled = [out for _, module, out in outputs if "Pool" in type(module).__name__]
     passed: dict[str, str] = {}
@@ -113,6 +77,31 @@ def suggest_layer(model: nn.Module, x: Float[Tensor, "N ch H W"]) -> tuple[dict[
         f"(N, K, h, w) or tokens (N, T, D) before the scores{_said(passed)}; "
         "name one yourself, or try a larger image"
     )
+
+
+def named_layer(model: nn.Module, x: Float[Tensor, "N ch H W"], layer: str) -> dict[str, Any]:
+    """The arguments of `grad_cam` for a layer you name: with the `reshape` its output needs."""
+    find_layer(model, layer)
+    out = {name: out for name, _, out in _outputs(model, x)[0]}.get(layer)
+    return {"layer": layer} | (_grid(out, x) or {} if isinstance(out, Tensor) else {})
+
+
+def _outputs(model: nn.Module, x: Tensor) -> tuple[list[tuple[str, nn.Module, Any]], Tensor]:
+    """What each module put out for the first image, in order, and the scores."""
+    if x.ndim != 4 or not len(x):
+        raise ValueError(f"x: got shape {tuple(x.shape)}, wanted (N, ch, H, W) with N > 0")
+    outputs: list[tuple[str, nn.Module, Any]] = []
+
+    def keep(name: str) -> Any:
+        return lambda module, _args, out: outputs.append((name, module, out))
+
+    hooks = [m.register_forward_hook(keep(name)) for name, m in model.named_modules() if name]
+    try:
+        with torch.no_grad(), _left_as_it_was(model, x):
+            return outputs, model(x[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _said(passed: dict[str, str]) -> str:
@@ -411,17 +400,6 @@ def imagenet_class(name: str) -> int:
 
 
 # ---- torchvision --------------------------------------------------------------------------------
-
-
-def target_layer(name: str) -> TargetLayer:
-    """The target layer of a torchvision network by the network's name; tokens at 224 pixels.
-
-    >>> target_layer("resnet18")
-    TargetLayer(layer='layer4', reshape=None)
-    """
-    if name not in TARGET_LAYERS:
-        raise ValueError(f"name: got {name!r}, wanted one of {', '.join(TARGET_LAYERS)}")
-    return TARGET_LAYERS[name]
 
 
 def torchvision_net(name: str, *, weights: str | None = None, seed: int = 0) -> nn.Module:
