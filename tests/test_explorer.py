@@ -125,3 +125,21 @@ def test_a_notebook_shows_one_small_piece_that_asks_nobody():
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ValueError, match="preset: got 'up', wanted one of start, shift"):
         explorer.show("up")
+
+
+def test_the_live_slider_runs_a_rewritten_copy():
+    net, x = models.scene_net(), scenes.scene((2, 7)).x
+    box = explorer.live(net, x, 2, layer="features")
+    slider, picture, says = box.children
+    before = picture.value, says.value
+    slider.value = -1.1
+    assert before[1] == says.value
+    assert says.value.startswith("class 2, probability 0.9")
+    assert picture.value != before[0]
+
+
+def test_a_state_to_open_in_is_escaped():
+    page = explorer.show("shift", "example=digits&shift=-0.5")
+    assert "data-at='example=digits&amp;shift=-0.5'" in page
+        "shift", "example=digits&shift=-0.5"
+    )

@@ -236,7 +236,7 @@ export function mount(root, data) {
   }
   const uid = `zx${Math.random().toString(36).slice(2, 8)}`, full = root.dataset.full === "1";
   const preset = (name) => ({ ...data.start, ...data.presets[name].state });
-  let step = root.dataset.preset ?? "start", state = preset(step), waiting = 0, moving = 0, said = 0, shown = "", radios = [];
+  let step = root.dataset.preset ?? "start", state = root.dataset.at ? read(root.dataset.at, data) : preset(step), waiting = 0, moving = 0, said = 0, shown = "", radios = [];
   root.replaceChildren();
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Explorable: move the zero of a heatmap");

@@ -26,7 +26,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zerocam import metrics, models, photos, references, scenes, targets
-from zerocam.cam import activations, grad_cam
+from zerocam.cam import Layer, activations, channel_weights, grad_cam, signed_map, tap
+from zerocam.symmetries import reparametrize, shift
+from zerocam.targets import Classes, Target
 
 FOLDER = Path(__file__).parent
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -245,10 +247,12 @@ class Page(str):
         return "<explorer>"
 
 
-def show(preset: str = "start", *, full: bool = False) -> Page:
+def show(preset: str = "start", at: str = "", *, full: bool = False) -> Page:
     """The explorable, as one piece of HTML that asks nobody for anything.
 
-    preset: one of `PRESETS`.  full: with all controls open, and the state in the address.
+    preset: one of `PRESETS`.  at: a state to open in instead of the preset's, as the address of
+    the explorer's page writes it, "example=digits&shift=-0.5".  full: with all controls open, and
+    the state in the address.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset: got {preset!r}, wanted one of {', '.join(PRESETS)}")
@@ -264,10 +268,43 @@ def show(preset: str = "start", *, full: bool = False) -> Page:
     source = (FOLDER / "explorer.js").read_text(encoding="utf-8").replace("\nexport ", "\n")
     numbers = json.dumps(stored, separators=(",", ":"), ensure_ascii=False)
     return Page(
-        f"<div class='zero-explorer' data-preset='{preset}' data-full='{int(full)}'>"
+        f"<div class='zero-explorer' data-preset='{preset}' data-at='{escape(at)}' "
+        f"data-full='{int(full)}'>"
         f"<p>What the explorable shows, where no script may run:</p><table>{table}</table></div>\n"
         f"<script>(() => {{\n{source}\nmountAll({numbers});\n}})();</script>"
     )
+
+
+def live(model: nn.Module, x: Tensor, target: Target | Classes = None, *, layer: Layer) -> Any:
+    """The shift on a network of your own: a slider that runs a rewritten copy at each stop.
+
+    Needs a kernel and ipywidgets.  1 is the largest value of the map; x is one image (1, ch, H, W).
+    The copies come from `reparametrize`, which refuses a change that moves a prediction.
+    """
+    from ipywidgets import FloatSlider, Image, Label, VBox
+    from matplotlib import pyplot as plt
+
+    from zerocam import plots
+
+    A, G, *_ = tap(model, x, target, layer=layer)
+    alpha = channel_weights(G)
+    unit = signed_map(alpha, A).abs().max() * alpha[0] / alpha[0].square().sum()
+    slider = FloatSlider(min=-1.5, max=1.5, step=0.05, description="shift")
+    picture, says = Image(format="png"), Label()
+
+    def draw(_: Any = None) -> None:
+        moved, where = reparametrize(model, layer, shift(slider.value * unit), x=x)
+        M = grad_cam(moved, x, target, layer=where, relu=False)[0]
+        with torch.no_grad():
+            p, c = moved(x)[0].softmax(0).max(0)
+        fig, _ = plots.row(x[0].clamp(0, 1), {"signed map": M, "Grad-CAM": M.relu()})
+        fig.savefig(stream := io.BytesIO(), format="png")
+        plt.close(fig)
+        picture.value, says.value = stream.getvalue(), f"class {c}, probability {p:.4f}"
+
+    slider.observe(draw, "value")
+    draw()
+    return VBox([slider, picture, says])
 
 
 if __name__ == "__main__":
