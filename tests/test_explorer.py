@@ -141,5 +141,3 @@ def test_the_live_slider_runs_a_rewritten_copy():
 def test_a_state_to_open_in_is_escaped():
     page = explorer.show("shift", "example=digits&shift=-0.5")
     assert "data-at='example=digits&amp;shift=-0.5'" in page
-        "shift", "example=digits&shift=-0.5"
-    )
