@@ -1,4 +1,4 @@
-"""``{measured} NAME`` draws book/results/NAME.json, rows of a measurement, with where it was made."""
+"""``{measured} NAME`` draws book/results/NAME.json: rows of a measurement, where it was made."""
 
 import json
 from pathlib import Path
