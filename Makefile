@@ -1,5 +1,5 @@
-# make book | pdf | test | lab | serve | course | bench | clean.  Each sets up what it needs: a virtual environment in
-# .venv with the versions of requirements.lock.  Needs Python 3.11 or later, git, make; no node, no conda.
+# make book | pdf | test | lab | serve | course | release | bench | clean.  Each sets up what it needs:
+# a virtual environment in .venv with the versions of requirements.lock.  Needs Python 3.11 or later, git, make; no node, no conda.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PATH :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book pdf test lab serve course bench lock clean
+.PHONY: help setup book pdf test lab serve course release bench lock clean
 
 help:
 	@echo "make book   build the site, executing every notebook, into $(SITE)"
@@ -22,6 +22,7 @@ help:
 	@echo "make lab    open the notebooks in JupyterLab"
 	@echo "make serve  build the site and serve it on http://127.0.0.1:8000"
 	@echo "make course write editions, slides and assignments into _build/course"
+	@echo "make release  site, editions and wheel with checksums, into _build/release"
 	@echo "make bench  run the benchmarks"
 	@echo "make clean  remove what was built (the environment stays: rm -r $(VENV))"
 
@@ -61,6 +62,9 @@ serve: book
 
 course: $(STAMP)
 	$(BIN)/python tools/course.py
+
+release: book course
+	$(BIN)/python tools/release.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

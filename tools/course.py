@@ -324,7 +324,7 @@ them, `n` shows what to say. `teach.md` is the guide. The text is under CC BY-SA
 
 def zipped(folder: Path) -> Path:
     """Zip a folder so that the same files give the same bytes."""
-    path = folder.with_suffix(".zip")
+    path = folder.with_name(f"{folder.name}.zip")
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             name = file.relative_to(folder.parent).as_posix()
