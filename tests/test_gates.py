@@ -144,3 +144,9 @@ def test_the_build_rejects_broken_links_and_wrong_numbers(build, tmp_path):
     ):
         assert message in log, log
     assert "mybinder" not in (tmp_path / "_build/html/book/index.html").read_text()
+
+
+def test_the_build_rejects_a_page_that_is_too_heavy(build):
+    code, log = build({"index": INDEX}, ("print('a word ' * 500_000)", "\n"))
+    assert code != 0
+    assert "01-page: page, kb: got 3" in log, log

@@ -153,13 +153,13 @@ def grad_cam_all(
         else:
             rows, back = way.W, way.back
             held = n * max(rows.shape[1], A.shape[1])
-        deviation = _referenced(_at_least_float32(A), reference)
+        deviation = _referenced(_at_least_float32(A), reference) / Z
         M = deviation.new_empty(n, classes, *A.shape[2:])
         chunk = max(1, CHUNK_BYTES // (held * leaf.element_size()))
         for here in torch.arange(classes).split(chunk):
             part = slice(here[0], here[-1] + 1)
-            alpha = back(rows[part, None].expand(-1, n, -1)) / Z
-            M[:, part] = torch.einsum("cnk,nkij->ncij", alpha, deviation)
+            alpha_Z = back(rows[part, None].expand(-1, n, -1))
+            M[:, part] = torch.einsum("cnk,nkij->ncij", alpha_Z, deviation)
     M = M.to(x.dtype)
     return M.relu_() if relu else M
 

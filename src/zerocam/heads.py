@@ -85,12 +85,13 @@ def _candidates(steps: list[Step], y: Tensor, K: int) -> Iterator[Way]:
     """Ways that would be right if a lift reached a linear layer, or a pooled vector, unchanged."""
     W, z = torch.eye(y.shape[1], dtype=y.dtype, device=y.device), y
     for step in steps:
-        if isinstance(step.module, nn.Linear) and step.out.node is y.grad_fn:
+        if step.out.node is y.grad_fn:
             W, z = step.module.weight.detach(), step.z
     linear_first = sorted(steps, key=lambda step: not isinstance(step.module, nn.Linear))
     for module, _, out, size in linear_first:
         if isinstance(module, nn.Linear) and len(size) == 2 and module.in_features % K == 0:
-            S = module.weight.detach().unflatten(1, (K, -1)).sum(-1)
+            S = module.weight.detach()
+            S = S if S.shape[1] == K else S.unflatten(1, (K, -1)).sum(-1)
             yield Way(S, None, None, None) if out.node is y.grad_fn else Way(W, z, out, S)
         elif isinstance(module, nn.AdaptiveAvgPool2d) and size == (len(y), K, 1, 1):
             yield Way(W, z, out, None)

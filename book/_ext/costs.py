@@ -1,0 +1,290 @@
+"""Tables and a picture of measured costs, drawn from files, never typed.
+
+``{speed} made | one | all | memory | growth | sweeps | picture`` draws a part of
+book/results/benchmarks.json.  ``{budget}`` lists what each chapter costs its reader; a chapter
+above a limit is a Sphinx warning, and so stops `make book`.
+"""
+
+import html
+import io
+import json
+import re
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.util import logging
+
+from zerocam import ledger
+
+RESULTS = "book/results/benchmarks.json"
+WHO = ("zerocam", "Captum", "TorchCAM", "pytorch-grad-cam")
+HEAVY_HEAD = ("vgg16", "mobilenet_v3_large")  # at batch 1 their heads' own backward shows
+LIMITS = {"cells": 25, "words": 2500, "seconds": 60, "kilobytes": 3000}
+SAYS = {"cells": "Code cells", "words": "Words", "seconds": "Seconds", "kilobytes": "Page, kB"}
+
+
+# ---- the benchmarks -----------------------------------------------------------------------------
+
+
+def one_limit(net: str, batch: int) -> float:
+    """What one class may cost, in forward passes."""
+    return 1.05 if batch > 1 else 1.20 if net in HEAVY_HEAD else 1.10
+
+
+def all_limit(net: str) -> float | None:
+    """What all classes may cost, in forward passes; None where nothing was promised."""
+    return {"vgg16": 13, "mobilenet_v3_large": 3.5, "convnext_tiny": None}.get(net, 1.10)
+
+
+def extrapolated(row: dict, who: str) -> float:
+    """A peer's cost of all classes: of ten, or else of one, times what is missing."""
+    if f"{who}, ten" in row:
+        return row[f"{who}, ten"] / 10 * row["classes"]
+    return row[who]["median"] * row["classes"]
+
+
+def made(found: dict) -> str:
+    """How, where and when."""
+    m = found["made"]
+    packages = ", ".join(f"{k} {m[k]}" for k in ("torch", "captum", "torchcam", "grad-cam"))
+    return (
+        f"Made by `{m['command']}` on {m['date']} in {m['minutes']} minutes: {m['cpu']}, "
+        f"{m['cores']} cores, {m['threads']} threads; Python {m['python']}, {packages}."
+    )
+
+
+def one(found: dict) -> list[list[str]]:
+    """One class, in forward passes."""
+    head = ["Network", "Batch", *WHO, "Allowed", "Forward again"]
+    rows = [
+        [
+            row["net"],
+            str(row["batch"]),
+            *(f"{row[who]['median']:.2f}" for who in WHO),
+            _verdict(row["zerocam"]["median"], one_limit(row["net"], row["batch"])),
+            f"{row['noise']['low']:.2f} to {row['noise']['high']:.2f}",
+        ]
+        for row in found["costs"]
+    ]
+    return [head, *rows]
+
+
+def every(found: dict) -> list[list[str]]:
+    """All classes, in forward passes."""
+    head = ["Network", "Batch", "zerocam", "Allowed", *(f"{who}, extrapolated" for who in WHO[1:])]
+    rows = []
+    for row in found["costs"]:
+        cost, limit = row["zerocam, all"]["median"], all_limit(row["net"])
+        peers = [f"{extrapolated(row, who):,.0f}" for who in WHO[1:]]
+        allowed = "–" if limit is None else _verdict(cost, limit)
+        rows.append([row["net"], str(row["batch"]), f"{cost:.2f}", allowed, *peers])
+    return [head, *rows]
+
+
+def memory(found: dict) -> list[list[str]]:
+    """Peak MiB above the loaded model and its input."""
+    head = ["Network", "Batch", "forward", *WHO, "Allowed", "zerocam, all classes"]
+    rows = []
+    for row in found["memory"]:
+        allowed = _verdict(row["zerocam"], row["forward"] + 2 * row["activation"], 0)
+        peaks = [f"{row[what]:.0f}" for what in ("forward", *WHO)]
+        rows.append([row["net"], str(row["batch"]), *peaks, allowed, f"{row['zerocam, all']:.0f}"])
+    return [head, *rows]
+
+
+def growth(found: dict) -> list[list[str]]:
+    """How the cost of one and of all classes grows."""
+    rows = [["resnet18", "Value", "Forward, ms", "One class", "All classes"]]
+    for kind, cases in found["growth"].items():
+        rows += [
+            [
+                kind,
+                f"{case['value']:,}",
+                f"{1000 * case['unit_seconds']:.0f}",
+                f"{case['one']:.2f}",
+                f"{case['all']:.2f}",
+            ]
+            for case in cases
+        ]
+    return rows
+
+
+def sweeps(found: dict) -> list[list[str]]:
+    """Many networks or seeds: together over one after the other; below 1 is a gain."""
+    rows = [["Seeds", "One by one, s", "Together, s", "Together / one by one"]]
+    for case in found["ensembles"]:
+        loop, n = case["loop_seconds"], case["members"]
+        rows.append([f"vmap, {n}", f"{loop:.2f}", f"{loop * case['median']:.2f}"])
+        rows[-1] += [f"{case['median']:.2f}"]
+    for case in found["clusters"]:
+        serial, dask = case["serial"], case["dask"]
+        rows.append([f"Dask, {case['seeds']}", f"{serial:.1f}", f"{dask:.1f}"])
+        rows[-1] += [f"{dask / serial:.2f}"]
+    return rows
+
+
+def _verdict(cost: float, limit: float, digits: int = 2) -> str:
+    return f"{limit:.{digits}f}: {'kept' if cost <= limit else 'not kept'}"
+
+
+TABLES = {"one": one, "all": every, "memory": memory, "growth": growth, "sweeps": sweeps}
+
+
+def picture(found: dict) -> str:
+    """SVG: filled, one class; hollow, all classes; a row for each network, a mark for each."""
+    import matplotlib
+
+    matplotlib.use("agg", force=False)
+    from matplotlib import pyplot as plt
+
+    batch = max(row["batch"] for row in found["costs"])
+    rows = [row for row in found["costs"] if row["batch"] == batch]
+    with plt.rc_context({"svg.hashsalt": "zerocam", "svg.fonttype": "path", "font.size": 10}):
+        fig, ax = plt.subplots(figsize=(8, 0.55 * len(rows) + 1.6), facecolor="white")
+        for who, mark, colour in zip(
+            WHO, "osD^", ("#b2182b", "#2166ac", "#5aae61", "#762a83"), strict=True
+        ):
+            one = [row[who]["median"] for row in rows]
+            many = [
+                row["zerocam, all"]["median"] if who == "zerocam" else extrapolated(row, who)
+                for row in rows
+            ]
+            ax.plot(one, range(len(rows)), mark, color=colour, label=who)
+            ax.plot(many, range(len(rows)), mark, color=colour, markerfacecolor="white")
+        ax.set_xscale("log")
+        ax.axvline(1, color="0.6", linewidth=1)
+        ax.set_yticks(range(len(rows)), [row["net"] for row in rows])
+        ax.invert_yaxis()
+        ax.set_xlabel(f"cost in forward passes, batch {batch}; filled: one class, hollow: all")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False, fontsize=9)
+        ax.spines[["top", "right"]].set_visible(False)
+        fig.tight_layout()
+        out = io.StringIO()
+        fig.savefig(out, format="svg", metadata={"Date": None})
+        plt.close(fig)
+    return out.getvalue()[out.getvalue().index("<svg") :]
+
+
+def said(found: dict) -> str:
+    """The picture in words."""
+    batch = max(row["batch"] for row in found["costs"])
+    rows = [row for row in found["costs"] if row["batch"] == batch]
+    one = max(row["zerocam"]["median"] for row in rows)
+    many = max(row["zerocam, all"]["median"] for row in rows)
+    best = min(extrapolated(row, who) for row in rows for who in WHO[1:])
+    return (
+        f"Costs in forward passes for {len(rows)} networks. zerocam: at most {one:.2f} for one "
+        f"class and {many:.1f} for all. The cheapest loop over all classes: {best:,.0f}."
+    )
+
+
+def markdown(rows: list[list[str]]) -> list[str]:
+    """A table in Markdown, its numbers on the right."""
+    head, *body = rows
+    line = ["---", *["---:"] * (len(head) - 1)]
+    return ["| " + " | ".join(row) + " |" for row in (head, line, *body)]
+
+
+class Speed(Directive):
+    """A part of the benchmarks."""
+
+    required_arguments = 1
+
+    def run(self):
+        """Read the file, draw the part."""
+        env = self.state.document.settings.env
+        path = Path(env.app.srcdir) / RESULTS
+        env.note_dependency(str(path))
+        found, part = json.loads(path.read_text(encoding="utf-8")), self.arguments[0]
+        if part == "picture":
+            figure = f'<div class="drawn" role="img" aria-label="{html.escape(said(found))}">'
+            return [nodes.raw("", f"{figure}{picture(found)}</div>", format="html")]
+        lines = [made(found)] if part == "made" else markdown(TABLES[part](found))
+        box = nodes.container(classes=["costs"])
+        self.state.nested_parse(StringList(lines, RESULTS), 0, box)
+        return [box]
+
+
+# ---- the budget of the book ---------------------------------------------------------------------
+
+
+def budget(root: Path) -> dict[str, dict[str, int]]:
+    """What can be counted before the build: code cells and words of each chapter."""
+    found = {}
+    for chapter in ledger.chapters(root):
+        cells = chapter.notebook["cells"]
+        text = "".join("".join(c["source"]) + "\n" for c in cells if c["cell_type"] == "markdown")
+        words = len(re.sub(r"<!--.*?-->|<[^>]*>", " ", text).split())
+        code = sum(c["cell_type"] == "code" for c in cells)
+        found[chapter.path.stem] = {"cells": code, "words": words}
+    return found
+
+
+def kilobytes(page: Path) -> int:
+    """The page and the pictures it shows; fonts, styles and scripts are shared by all pages."""
+    text = page.read_text(encoding="utf-8")
+    pictures = set(re.findall(r'(?:src|href)="([^"]*_images/[^"]+)"', text))
+    shown = [page, *(page.parent / name for name in pictures)]
+    return round(sum(path.stat().st_size for path in shown if path.exists()) / 1000)
+
+
+def over(costs: dict[str, dict[str, float]]) -> list[str]:
+    """Each limit that a chapter breaks."""
+    return [
+        f"{name}: {SAYS[key].lower()}: got {cost[key]:.0f}, wanted at most {limit}; cut or split"
+        for name, cost in costs.items()
+        for key, limit in LIMITS.items()
+        if key in cost and cost[key] > limit
+    ]
+
+
+class Budget(Directive):
+    """A row for each chapter; what only the finished build knows is filled in at its end."""
+
+    def run(self):
+        """Write the table as Markdown and parse it."""
+        env = self.state.document.settings.env
+        root = Path(env.app.srcdir)
+        rows = [["Chapter", *SAYS.values()], ["*at most*", *map(str, LIMITS.values())]]
+        for name, cost in budget(root).items():
+            env.note_dependency(str(root / "notebooks" / f"{name}.ipynb"))
+            rows.append([f"[{int(name[:2])}](../notebooks/{name}.ipynb)"])
+            rows[-1] += [str(cost.get(key, f"budget-{key}-{name}")) for key in LIMITS]
+        env.budget_page = env.docname
+        box = nodes.container(classes=["costs"])
+        self.state.nested_parse(StringList(markdown(rows), "budget"), 0, box)
+        return [box]
+
+
+def _finish(app, exception):
+    """Weigh the pages, fill the table, and complain."""
+    if exception or app.builder.format != "html":
+        return
+    costs, metadata = budget(Path(app.srcdir)), getattr(app.env, "nb_metadata", {})
+    for name, cost in costs.items():
+        page = Path(app.outdir) / "notebooks" / f"{name}.html"
+        if page.exists():
+            cost["kilobytes"] = kilobytes(page)
+        ran = metadata.get(f"notebooks/{name}", {}).get("exec_data") or {}
+        if ran.get("runtime") is not None:
+            cost["seconds"] = ran["runtime"]
+    for problem in over(costs):
+        logging.getLogger(__name__).warning("%s", problem, type="budget")
+    home = Path(app.outdir) / f"{getattr(app.env, 'budget_page', '')}.html"
+    if home.exists():
+        text = home.read_text(encoding="utf-8")
+        for name, cost in costs.items():
+            for key in ("seconds", "kilobytes"):
+                shown = f"{cost[key]:.0f}" if key in cost else "–"
+                text = text.replace(f"budget-{key}-{name}", shown)
+        home.write_text(text, encoding="utf-8")
+
+
+def setup(app):
+    """Connect to Sphinx."""
+    app.add_directive("speed", Speed)
+    app.add_directive("budget", Budget)
+    app.connect("build-finished", _finish)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -1,0 +1,163 @@
+"""The benchmarks run, check what they time, and the page shows what they wrote."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "book" / "_ext")]
+
+import costs  # noqa: E402
+
+from benchmarks import __main__, calls, clock  # noqa: E402
+
+STORED = json.loads((ROOT / costs.RESULTS).read_text())
+
+
+def cost(median: float, low: float = 0.9, high: float = 1.2) -> dict[str, float]:
+    return {"median": median, "low": low, "high": high}
+
+
+ROW = {
+    "net": "resnet18", "batch": 1, "classes": 1000, "disagreement": 1e-7,
+    "zerocam": cost(1.04), "Captum": cost(1.2), "TorchCAM": cost(1.3),
+    "pytorch-grad-cam": cost(3.5), "zerocam, all": cost(1.125), "noise": cost(1.0),
+    "unit_seconds": {"median": 0.05}, "Captum, ten": 12.0, "TorchCAM, ten": 13.0,
+    "pytorch-grad-cam, ten": 35.0,
+}  # fmt: skip
+
+
+# ---- by hand ------------------------------------------------------------------------------------
+
+
+def test_a_ratio_is_taken_inside_its_round(monkeypatch):
+    """The machine slows down threefold in the second round; the ratios do not see it."""
+    took = {"unit": 2.0, "a": 3.0, "b": 8.0}
+    ran = []
+
+    def seconds(call):
+        ran.append(call())
+        return took[call()] * (1 if len(ran) <= 4 else 3)
+
+    monkeypatch.setattr(clock, "seconds", seconds)
+    found = clock.ratios(lambda: "unit", {"a": lambda: "a", "b": lambda: "b"}, rounds=2)
+    assert found["a"] == {"median": 1.5, "low": 1.5, "high": 1.5}
+    assert found["b"]["median"] == 4
+    assert found["noise"]["median"] == 1
+    assert found["unit_seconds"] == {"median": 4.0}
+    assert ran == ["unit", "a", "b", "unit", "unit", "b", "a", "unit"], "the order turns"
+
+
+def test_all_classes_of_a_peer_are_extrapolated_from_ten_or_from_one():
+    assert costs.extrapolated(ROW, "Captum") == 1200
+    assert costs.extrapolated(ROW | {"batch": 16, "classes": 10}, "zerocam") == 10.4
+
+
+def test_the_tables_say_what_is_kept_and_what_is_not():
+    slow = ROW | {"batch": 16, "zerocam": cost(1.06)}
+    head, kept, broken = costs.one({"costs": [ROW, slow]})
+    assert head[0] == "Network"
+    assert kept == [
+        "resnet18", "1", "1.04", "1.20", "1.30", "3.50", "1.10: kept", "0.90 to 1.20",
+    ]  # fmt: skip
+    assert broken[6] == "1.05: not kept"
+    _, (*start, captum, _, last) = costs.every({"costs": [ROW]})
+    assert start == ["resnet18", "1", "1.12", "1.10: not kept"]
+    assert (captum, last) == ("1,200", "3,500")
+    assert costs.markdown([["a", "b"], ["c", "1"]]) == [
+        "| a | b |", "| --- | ---: |", "| c | 1 |",
+    ]  # fmt: skip
+
+
+def test_memory_may_hold_two_copies_of_the_activations():
+    peaks = dict.fromkeys(("zerocam", "Captum", "TorchCAM", "pytorch-grad-cam"), 120.0)
+    row = {"net": "n", "batch": 16, "forward": 100.0, "activation": 10.0, "zerocam, all": 130.0}
+    assert costs.memory({"memory": [row | peaks]})[1][7] == "120: kept"
+    peaks["zerocam"] = 121.0
+    assert costs.memory({"memory": [row | peaks]})[1][7] == "120: not kept"
+
+
+def test_the_picture_is_the_same_each_time_and_says_what_it_shows():
+    assert costs.picture({"costs": [ROW]}) == costs.picture({"costs": [ROW]})
+    assert costs.picture({"costs": [ROW]}).startswith("<svg")
+    assert "at most 1.04 for one class and 1.1 for all" in costs.said({"costs": [ROW]})
+    assert "over all classes: 1,200." in costs.said({"costs": [ROW]})
+
+
+# ---- the budget ---------------------------------------------------------------------------------
+
+
+def test_no_chapter_has_too_many_cells_or_words():
+    assert costs.over(costs.budget(ROOT)) == []
+
+
+def test_each_limit_is_named_with_what_breaks_it():
+    found = costs.over({"01-page": {key: limit + 1 for key, limit in costs.LIMITS.items()}})
+    assert len(found) == len(costs.LIMITS)
+    assert found[0] == "01-page: code cells: got 26, wanted at most 25; cut or split"
+    assert costs.over({"01-page": dict(costs.LIMITS)}) == []
+
+
+def test_a_page_weighs_what_its_pictures_weigh(tmp_path):
+    (tmp_path / "_images").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_images" / "a.png").write_bytes(bytes(5000))
+    page = tmp_path / "notebooks" / "01.html"
+    page.write_text('<img src="../_images/a.png"><a href="../_images/a.png">' + "x" * 1947)
+    assert costs.kilobytes(page) == 7
+
+
+# ---- the run ------------------------------------------------------------------------------------
+
+
+def test_a_map_that_differs_from_captums_is_not_timed(monkeypatch):
+    model, x, layer = calls.net("resnet18", 64)
+    assert calls.disagreement(model, x, layer) < 1e-5
+    right = calls.ours_all
+    monkeypatch.setattr(calls, "ours_all", lambda *args: right(*args) * 1.001)
+    with pytest.raises(ValueError, match=r"ResNet: zerocam and Captum differ by 1\.0e-03"):
+        calls.disagreement(model, x, layer)
+
+
+def test_the_peers_run_the_same_case():
+    """Their maps in [0, 1] are ours after ReLU and min-max."""
+    model, x, layer = calls.net("resnet18", 64)
+    M = calls.ours(model, x, layer)[0].relu()
+    scaled = (M - M.min()) / (M.max() - M.min())
+    torch.testing.assert_close(calls.torchcam(model, x, layer)[0], scaled, rtol=0, atol=1e-4)
+    large = calls.pytorch_grad_cam(model, x, layer)[0]
+    assert large.shape == (64, 64)
+    assert large.max() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_small_run_writes_a_file_that_every_table_can_show(tmp_path):
+    out = tmp_path / "b.json"
+    argv = ["--quick", "--nets", "resnet18", "--batches", "1", "--rounds", "1", "--out", str(out)]
+    assert __main__.main(argv) == 0
+    found = json.loads(out.read_text())
+    assert found["made"]["command"] == (
+        "python -m benchmarks --quick --nets resnet18 --batches 1 --rounds 1"
+    )
+    assert found["made"]["threads"] == torch.get_num_threads()
+    assert {"torch", "captum", "torchcam", "grad-cam", "cpu", "cores", "date"} <= set(found["made"])
+    for table in costs.TABLES.values():
+        head, *rows = table(found)
+        assert rows
+        assert all(len(row) == len(head) for row in rows)
+    (row,) = found["costs"]
+    assert all(row[who]["median"] > 0 for who in (*costs.WHO, "zerocam, all", "noise"))
+    (peaks,) = found["memory"]
+    assert peaks["activation"] == 0.0  # 512 x 2 x 2 numbers are 8 kB
+    assert peaks["forward"] < peaks["pytorch-grad-cam"]
+
+
+def test_the_stored_run_is_of_all_networks():
+    assert STORED["made"]["command"].startswith("python -m benchmarks")
+    assert "--quick" not in STORED["made"]["command"]
+    assert {row["net"] for row in STORED["costs"]} == set(calls.NETS)
+    assert all(row["disagreement"] <= calls.TOLERANCE for row in STORED["costs"])
+    for part in costs.TABLES:
+        assert len(costs.TABLES[part](STORED)) > 3
