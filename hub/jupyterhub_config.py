@@ -11,6 +11,7 @@ not: accounts of the system, PAMAuthenticator and LocalProcessSpawner, or contai
 """
 
 import os
+import secrets
 import shutil
 import sys
 from pathlib import Path
@@ -33,7 +34,10 @@ c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{PORT + 2}"
 c.ConfigurableHTTPProxy.pid_file = str(CLASS / "proxy.pid")
 
 c.JupyterHub.authenticator_class = "dummy"
-c.DummyAuthenticator.password = os.environ.get("ZEROCAM_PASSWORD", "")
+if "ZEROCAM_PASSWORD" not in os.environ:  # without one, anybody would be let in
+    os.environ["ZEROCAM_PASSWORD"] = secrets.token_hex(4)
+    print("The password of the class:", os.environ["ZEROCAM_PASSWORD"])
+c.DummyAuthenticator.password = os.environ["ZEROCAM_PASSWORD"]
 c.Authenticator.allowed_users = set(os.environ.get("ZEROCAM_STUDENTS", "").split())
 c.Authenticator.allow_all = not c.Authenticator.allowed_users
 

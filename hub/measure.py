@@ -1,6 +1,6 @@
 """Simulate a class on a JupyterHub on this machine, through its web interface and its API.
 
-    python hub/measure.py --students 20            stores book/results/hub.json
+    python hub/measure.py --students 20            stores book/measured/hub.json
     python hub/measure.py --students 2 --chapter short
 
 Each student logs in with a password, starts a server, opens a notebook over the contents API and

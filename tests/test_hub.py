@@ -23,7 +23,7 @@ def test_two_students_lose_nothing_when_a_server_is_killed():
 
 
 def test_the_stored_class_had_twenty_students_who_lost_nothing():
-    stored = json.loads((ROOT / "book" / "results" / "hub.json").read_text())
+    stored = json.loads((ROOT / "book" / "measured" / "hub.json").read_text())
     found = {row["what"]: row["value"] for row in stored["rows"]}
     assert found["students"] >= 20
     assert found["cells that failed"] == found["work lost"] == 0

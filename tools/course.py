@@ -103,7 +103,7 @@ body{margin:0;background:#fff;color:#111}
 section{min-height:100vh;padding:4vh 6vw 8vh;position:relative;border-bottom:1px solid #bbb;
 display:flex;flex-direction:column;justify-content:center;gap:.5em}
 h1{font-size:1.9em;margin:0}h2{font-size:1.4em;margin:0}h3{margin:0}p,ol,ul{margin:0}
-img{max-width:100%;max-height:56vh;object-fit:contain;align-self:center;background:#fff}
+img{max-width:100%;max-height:52vh;object-fit:contain;align-self:center;background:#fff}
 pre{margin:0;padding:.6em 1em;background:#f4f4f4;overflow:auto;font-size:.8em}
 blockquote{margin:0;padding-left:1em;border-left:.3em solid #2166ac}
 table{border-collapse:collapse;font-size:.8em}td,th{border:1px solid #bbb;padding:.2em .6em}
@@ -157,6 +157,8 @@ def _said(cell: dict) -> tuple[list[str], list[str]]:
             continue
         keep = re.match(r"#|\$\$|- |\d\. |\||> |<details", block) or "**" in block
         (shown if keep else said).append(_html(block))
+    while shown and shown[-1].startswith("<h"):  # of what follows in the next cell
+        shown.pop()
     return shown, said
 
 
@@ -406,7 +408,7 @@ def store(name: str, rows: list[dict], command: str) -> None:
     versions = {"Python": platform.python_version(), "PyTorch": version("torch")}
     made = {"command": command, "machine": machine, "versions": versions}
     content = json.dumps({"made": made, "rows": rows}, indent=1) + "\n"
-    (ROOT / "book" / "results" / f"{name}.json").write_text(content, encoding="utf-8")
+    (ROOT / "book" / "measured" / f"{name}.json").write_text(content, encoding="utf-8")
 
 
 def nbgrader(folder: Path) -> Any:

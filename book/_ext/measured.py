@@ -1,4 +1,4 @@
-"""``{measured} NAME`` draws book/results/NAME.json: rows of a measurement, where it was made."""
+"""``{measured} NAME`` draws book/measured/NAME.json: rows of a measurement, where it was made."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ class Measured(Directive):
     def run(self):
         """Write the table as Markdown and parse it."""
         root = Path(self.state.document.settings.env.app.srcdir)
-        path = root / "book" / "results" / f"{self.arguments[0]}.json"
+        path = root / "book" / "measured" / f"{self.arguments[0]}.json"
         self.state.document.settings.env.note_dependency(str(path))
         stored = json.loads(path.read_text(encoding="utf-8"))
         rows, made = stored["rows"], stored["made"]

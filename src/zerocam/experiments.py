@@ -67,7 +67,8 @@ from zerocam.training import accuracy, fit, train_scene_net
 
 Numbers = dict[str, float | str]
 Study = Callable[[int], Numbers]
-RESULTS = Path(__file__).parents[2] / "book" / "results"
+HERE = Path(__file__).parent  # a wheel has the results in the package
+RESULTS = HERE / "results" if (HERE / "results").exists() else HERE.parents[1] / "book" / "results"
 STUDIES: dict[str, Study] = {}
 
 
