@@ -55,7 +55,7 @@ c.Spawner.environment = {
 }
 if path := os.environ.get("PYTHONPATH"):
     c.Spawner.environment["PYTHONPATH"] = path
-c.JupyterHub.concurrent_spawn_limit = 5  # the others wait their turn
+c.JupyterHub.concurrent_spawn_limit = 0  # a slow start is better than none
 c.JupyterHub.cleanup_servers = True
 
 

@@ -252,8 +252,8 @@ async def lesson(hub: Hub, students: int, name: str) -> dict[str, object]:
             now = {s.name: _memory(s.processes()) for s in people}
             for who, m in now.items():
                 peak[who] = {k: max(v, peak.get(who, m)[k]) for k, v in m.items()}
-            if psutil.virtual_memory().available < 2**30:
-                raise MemoryError(f"less than 1 GiB is left with {students} students; take fewer")
+            if psutil.virtual_memory().available < 2 * 2**30:
+                raise MemoryError(f"less than 2 GiB are left with {students} students; take fewer")
             total = sum(m["all"] for m in now.values())
             peak["everybody"] = {"all": max(total, peak.get("everybody", {"all": 0})["all"])}
             await asyncio.sleep(2)
