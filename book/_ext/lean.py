@@ -1,24 +1,37 @@
-"""Take from the built pages what they load and never use: half of their weight.
+"""Take from the built pages what they load and never use, and let the rest not wait for scripts.
 
 The theme sends Font Awesome twice, as a font, which draws the icons, and as a script of 1.5 MB, and
-asks for all its fonts in advance; and each page gets MathJax, with or without a formula.
+asks for its fonts in advance; each page gets MathJax and every extension's style, used or not.
 """
 
 import re
 from pathlib import Path
 
-UNUSED = (
-    re.compile(r'\s*<script src="[^"]*/fontawesome/[^"]*/js/all\.min\.js[^"]*"></script>'),
-    re.compile(r'\s*<link rel="preload"[^>]*/fa-(?:brands|regular)-400\.woff2"[^>]*>'),
+# What an asset's address holds: what a page that needs it holds; None: none does.
+NEEDED_BY = {
+    r"/fontawesome/[^\"]*/js/all\.min\.js": None,
+    r"/fa-(?:solid|brands|regular)[^\"]*\.woff2": None,
+    r"/sphinx-thebe\.(?:js|css)": None,
+    r"/mathjax/startup\.js": 'class="math ',
+    r"/mystnb\.[^\"]*css": 'class="cell',
+    r"/sphinx-design\.min\.css": '[" ]sd-',
+    r"/design-tabs\.js": '[" ]sd-tab',
+    r"/proof\.css": 'class="proof',
+    r"/exercise\.css": "exercise admonition",
+}
+TAG = r'\s*<(?:script[^>]*src="[^"]*{0}[^"]*"[^>]*></script>|link[^>]*href="[^"]*{0}[^"]*"[^>]*/?>)'
+LATER = re.compile(
+    r"<script (src=\"[^\"]*/(?:doctools|sphinx_highlight|clipboard\.min|copybutton"
+    r"|sphinx-book-theme|togglebutton|a11y)\.js)"
 )
-MATHJAX = re.compile(r'\s*<script defer="defer" src="[^"]*/mathjax/startup\.js[^"]*"></script>')
 
 
 def lean(html: str) -> str:
     """The page without what it does not use."""
-    for pattern in (*UNUSED, *[MATHJAX] * ('class="math ' not in html)):
-        html = pattern.sub("", html)
-    return html
+    for asset, needed in NEEDED_BY.items():
+        if needed is None or not re.search(needed, html):
+            html = re.sub(TAG.format(asset), "", html)
+    return LATER.sub(r"<script defer \1", html)
 
 
 def _rewrite(app, exception):

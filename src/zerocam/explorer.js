@@ -175,8 +175,8 @@ const STYLE = `
 .zx-class input { margin: 0; accent-color: currentColor; }
 .zx-class span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .zx-class:has(:checked) { font-weight: 600; }
-.zx-tiles { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem; margin: 1rem 0; padding: 0; list-style: none; }
-.zx-tiles li { margin: 0; padding: .5rem .7rem; border-radius: 6px; background: var(--faint); font-size: .84rem; line-height: 1.3; }
+.zero-explorer ul.zx-tiles { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem; margin: 1rem 0 !important; padding: 0 !important; }
+.zero-explorer .zx-tiles li { list-style: none !important; margin: 0; padding: .5rem .7rem; border-radius: 6px; background: var(--faint); font-size: .84rem; line-height: 1.3; }
 .zx-tiles b { display: block; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .zx-open .zx-control * { scroll-margin-top: calc(26cqw + 8rem); }
 .zx-controls { display: grid; grid-template-columns: 1fr; gap: .2rem 1.6rem; margin: .3rem 0 1rem; }
@@ -198,7 +198,7 @@ const STYLE = `
 .zx-live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @container (min-width: 34rem) {
   .zx-says { min-height: 1.4em; }
-  .zx-tiles { grid-template-columns: repeat(4, 1fr); }
+  .zero-explorer ul.zx-tiles { grid-template-columns: repeat(4, 1fr); }
   .zx-controls { grid-template-columns: 1fr 1fr; }
   .zx-square .zx-grid { grid-template-columns: minmax(0, 14rem) 1fr; }
   .zx-square .zx-maps { grid-template-columns: repeat(2, minmax(0, 14rem)); }
