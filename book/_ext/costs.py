@@ -20,6 +20,7 @@ from zerocam import ledger
 
 RESULTS = "book/results/benchmarks.json"
 WHO = ("zerocam", "Captum", "TorchCAM", "pytorch-grad-cam")
+SCATTER = 2  # MiB: how far the mark of one call moves from run to run
 HEAVY_HEAD = ("vgg16", "mobilenet_v3_large")  # at batch 1 their heads' own backward shows
 LIMITS = {"cells": 25, "words": 2500, "seconds": 60, "kilobytes": 3000}
 SAYS = {"cells": "Code cells", "words": "Words", "seconds": "Seconds", "kilobytes": "Page, kB"}
@@ -88,7 +89,7 @@ def memory(found: dict) -> list[list[str]]:
     head = ["Network", "Batch", "forward", *WHO, "Allowed", "zerocam, all classes"]
     rows = []
     for row in found["memory"]:
-        allowed = _verdict(row["zerocam"], row["forward"] + 2 * row["activation"], 0)
+        allowed = _verdict(row["zerocam"], row["forward"] + 2 * row["activation"] + SCATTER, 0)
         peaks = [f"{row[what]:.0f}" for what in ("forward", *WHO)]
         rows.append([row["net"], str(row["batch"]), *peaks, allowed, f"{row['zerocam, all']:.0f}"])
     return [head, *rows]
