@@ -351,15 +351,12 @@ def _run(
             yield leaves[0], y
 
 
-def _modules(model: nn.Module) -> Iterator[nn.Module]:
-    """model.modules(), whose recursion costs 10 % of a small network's forward pass, as a loop."""
-    found, seen = [model], set()
-    while found:
-        module = found.pop()
-        if module not in seen:
-            seen.add(module)
-            yield module
-            found += [m for m in module._modules.values() if m is not None]
+def _modules(model: nn.Module) -> list[nn.Module]:
+    """model.modules() as a loop: its recursion costs a tenth of a small network's forward pass."""
+    found = [model]
+    for module in found:  # which grows meanwhile
+        found += [m for m in module._modules.values() if m is not None]
+    return list(dict.fromkeys(found))
 
 
 @contextmanager

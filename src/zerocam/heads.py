@@ -83,10 +83,11 @@ def short_way(
 
 def _candidates(steps: list[Step], y: Tensor, K: int) -> Iterator[Way]:
     """Ways that would be right if a lift reached a linear layer, or a pooled vector, unchanged."""
-    W, z = torch.eye(y.shape[1], dtype=y.dtype, device=y.device), y
-    for step in steps:
-        if step.out.node is y.grad_fn:
-            W, z = step.module.weight.detach(), step.z
+    ends = [step for step in steps if step.out.node is y.grad_fn]
+    if ends:
+        W, z = ends[0].module.weight.detach(), ends[0].z
+    else:
+        W, z = torch.eye(y.shape[1], dtype=y.dtype, device=y.device), y
     linear_first = sorted(steps, key=lambda step: not isinstance(step.module, nn.Linear))
     for module, _, out, size in linear_first:
         if isinstance(module, nn.Linear) and len(size) == 2 and module.in_features % K == 0:
