@@ -17,6 +17,7 @@ spec = importlib.util.spec_from_file_location("course", ROOT / "tools" / "course
 course = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(course)
 
+KERNELS = pytest.mark.xdist_group("kernels")  # in one process: kernels can race for ports
 CHAPTERS = course.chapters(ROOT)
 STUDENT = {name: course.student(notebook) for name, notebook in CHAPTERS.items()}
 
@@ -81,6 +82,7 @@ def test_a_stub_keeps_the_head_and_the_check():
     assert made == f"import torch\n\n\n{head}\n\n\nattempt(f)"
 
 
+@KERNELS
 def test_an_unsolved_chapter_runs(tmp_path):
     """The others are run by: python tools/course.py --run."""
     (path,) = course.place(tmp_path, STUDENT, ["01"])
@@ -192,6 +194,7 @@ def marked(tmp_path_factory):
     return folder, scores
 
 
+@KERNELS
 @pytest.mark.parametrize("name", course.ASSIGNMENTS)
 def test_an_assignment_is_marked_from_end_to_end(marked, name):
     folder, scores = marked
