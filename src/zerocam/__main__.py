@@ -1,9 +1,10 @@
-"""The command line: `python -m zerocam map` and `python -m zerocam audit` on one photograph.
+"""The command line: `python -m zerocam map` and `audit` on one photograph, and `page` for a form.
 
 Exit codes: 0 done, 1 refused (one line on stderr says why and what would help), 2 wrong usage.
 """
 
 import argparse
+import contextlib
 import functools
 import importlib
 import json
@@ -29,7 +30,10 @@ MODELS = (
     "efficientnet_lite0 (default), torchvision:NAME, or MODULE:FUNCTION, a function that makes "
     "your model, or (model, prepare), prepare: photo (3, S, S) from 0 to 1 -> (1, ch, H, W)"
 )
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision wants
+CHOICES = {
+    "target": ("logit", "centred", "log_probability", "probability", "negative"),
+    "reference": ("zero", "spatial_mean"),
+}
 ENDINGS = (".png", ".csv", ".npy", ".npz", ".json")
 BLANK = {  # why a map is blank -> what to do about it
     "all negative": "nothing speaks for it, counted from zero activations; try --target centred, "
@@ -75,7 +79,7 @@ def lite0_input(photo: Tensor) -> Tensor:
 
 def torchvision_input(photo: Tensor) -> Tensor:
     """The photograph as torchvision's networks want it, (1, 3, size, size)."""
-    return normalize(photo, MEAN, STD)[None]
+    return normalize(photo, models.MEAN, models.STD)[None]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -84,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m zerocam",
         description="A class heatmap with an honest zero, and an audit of heatmap methods.",
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="map | audit")
+    commands = top.add_subparsers(dest="command", required=True, metavar="map | audit | page")
     for name, what in (
         ("map", "draw a Grad-CAM map over a photograph, and print its numbers"),
         ("audit", "re-code the network without moving a prediction; print which maps move"),
@@ -98,11 +102,16 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--class", dest="c", help="number or ImageNet name; default: predicted")
         sub.add_argument("--size", type=int, default=224, help="pixels a side (default 224)")
     draw, check = commands.choices["map"], commands.choices["audit"]
-    kinds = ("logit", "centred", "log_probability", "probability", "negative")
-    draw.add_argument("--target", choices=kinds, default="logit", help="what is explained")
-    draw.add_argument("--reference", choices=("zero", "spatial_mean"), default="zero",
-                      help="the activation that counts as nothing")  # fmt: skip
+    for option, what in (
+        ("target", "what is explained"),
+        ("reference", "the activation that counts as nothing"),
+    ):
+        choices = CHOICES[option]
+        draw.add_argument(f"--{option}", choices=choices, default=choices[0], help=what)
     check.add_argument("--seed", type=int, default=0, help="of the random re-codings (default 0)")
+    page = commands.add_parser("page", help="a form in the browser, for this machine alone")
+    page.add_argument("--model", default="efficientnet_lite0", help=MODELS)
+    page.add_argument("--port", type=int, default=8765, help="(default 8765)")
     for sub, endings in ((draw, ", ".join(ENDINGS)), (check, ".png or .csv")):
         sub.add_argument("--out", action="append", default=[], metavar="FILE",
                          help=f"what to write: {endings}; may be repeated")  # fmt: skip
@@ -195,11 +204,25 @@ def write(out: str, M: Tensor, photo: Tensor, name: str, record: dict[str, Any])
         Path(out).write_text(text + "\n")
 
 
+def serve(args: argparse.Namespace) -> None:
+    """Answer the page until the user has had enough."""
+    from zerocam.page import server
+
+    load_model(args.model, "default")  # refuse now what could not be drawn later
+    with server(lambda words: run(parser().parse_args(words)), args.model, args.port, CHOICES) as s:
+        print(f"http://127.0.0.1:{s.server_port}/ (Ctrl+C ends it)", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            s.serve_forever()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command; 0 done, 1 refused."""
     args = parser().parse_args(argv)
     try:
-        run(args)
+        if args.command == "page":
+            serve(args)
+        else:
+            run(args)
     except (ValueError, OSError, RuntimeError) as error:
         print("zerocam:", " ".join(str(error).split()), file=sys.stderr)
         return 1

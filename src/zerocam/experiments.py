@@ -30,39 +30,16 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from joblib import Parallel, delayed, parallel_config
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import gaussian_blur
+from torchvision.transforms.v2.functional import gaussian_blur, normalize
 
+from zerocam import cam, models, photos
 from zerocam.audit import METHODS, audit
-from zerocam.cam import (
-    activations,
-    channel_weights,
-    channels_first,
-    grad_cam,
-    grad_cam_all,
-    signed_map,
-    tap,
-)
+from zerocam.cam import channel_weights, signed_map, tap
 from zerocam.encodings import decode, encode, scaled, squared_error
-from zerocam.metrics import (
-    HOWS,
-    How,
-    above,
-    blank,
-    energy_inside,
-    enlarge,
-    iou,
-    normalise,
-    pointing,
-)
-from zerocam.models import (
-    SceneNet,
-    efficientnet_lite0,
-    imagenet_input,
-    suggest_layer,
-    torchvision_net,
-)
-from zerocam.photos import collage, pairs, photograph
+from zerocam.metrics import HOWS, How, above, energy_inside, enlarge, iou, normalise, pointing
+from zerocam.models import SceneNet
 from zerocam.scenes import digit_scenes, digits
+from zerocam.symmetries import softmax_rows
 from zerocam.training import accuracy, fit, train_scene_net
 
 Numbers = dict[str, float | str]
@@ -500,60 +477,62 @@ def families(seed: int) -> Numbers:
 
     layer, reading: what `suggest_layer` says, at the smallest `side` in pixels at which the next
     larger one says the same.  channels, rows, columns: the shape of A there.  signs: of A.
-    mixing, shift: the audit's verdict on the signed map.  Nothing here depends on what a network
-    has learnt.
+    mixing, shift: the audit's verdict on the signed map, in float64, since some mixtures of
+    thousands of channels are close to singular.  Nothing here depends on what a network learnt.
     """
     from torchvision import models as zoo
 
     name = zoo.list_models(module=zoo)[seed]
-    model, g = torchvision_net(name), torch.Generator()
-    said: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    model, g = models.torchvision_net(name), torch.Generator()
+    said: dict[str, list[tuple[Tensor, dict[str, Any]]]] = {}
     for side in (32, 64, 96, 128, 224):
         x = torch.randn(1, 3, side, side, generator=g.manual_seed(0))
         try:
-            where, _ = suggest_layer(model, x)
+            where, _ = models.suggest_layer(model, x)
         except (ValueError, RuntimeError, AssertionError):  # too small, or another size is wanted
             continue
-        said.setdefault(where["layer"], []).append((side, where))
+        said.setdefault(where["layer"], []).append((x, where))
         if len(said[where["layer"]]) == 2:
             break
-    side, where = said[where["layer"]][0]
-    x = torch.randn(1, 3, side, side, generator=g.manual_seed(0))
-    A = activations(model, x, **where)[0]
-    method = partial(grad_cam, relu=False)
-    report = audit({"map": method}, model, x, **where, symmetries=["mixing", "shift"])
-    reshape = where.get("reshape")
+    x, where = said[where["layer"]][0]
+    A = cam.activations(model, x, **where)[0]
+    method, wide = partial(cam.grad_cam, relu=False), (model.double(), x.double())
+    report = audit({"map": method}, *wide, **where, symmetries=["mixing", "shift"])
+    readings = {None: "channels first", cam.channels_first: "channels last"}
     return {
         "name": name,
         "layer": where["layer"],
-        "reading": {None: "channels first", channels_first: "channels last"}.get(reshape, "tokens"),
+        "reading": readings.get(where.get("reshape"), "tokens"),
         "signs": "both" if A.min() < 0 else "never negative",
         **{k: report.verdict("map", k).partition(" (")[0] for k in ("mixing", "shift")},
-        "side": side,
+        "side": x.shape[2],
         **dict(zip(("channels", "rows", "columns"), A.shape, strict=True)),
     }
 
 
 def on_pair(
-    net: nn.Module, x: Tensor, masks: Bool[Tensor, "2 H W"], classes: Tensor, where: dict[str, Any]
+    net: nn.Module, x: Tensor, right: Bool[Tensor, "H W"], alone: Tensor, where: dict[str, Any]
 ) -> dict[str, float]:
     """What the maps of all classes at one layer say of two photographs in one picture x.
 
     below, off: share of activations below zero, exactly zero.  blank, full: share of classes with
     nothing positive, nothing negative.  own: share of the positive mass on the own photograph,
-    other: of the negative mass on the other one, point: highest value on the own one; for the two
-    `classes`.  own_mean: own, counted from the spatial mean.  moved: largest change of a map when
-    its class is centred, relative to its largest value; mean over classes.
+    other: of the negative mass on the other one, point: highest value on the own one; for the
+    classes that the network gives to each photograph `alone`.  own_mean: own, counted from the
+    spatial mean.  moved: largest change of a map when its class is centred, relative to its
+    largest value; mean over classes.
     """
-    A = activations(net, x, **where)
-    M = grad_cam_all(net, x, **where, relu=False)[0]
-    shown, level = enlarge(M[classes], masks.shape[1:]), M[classes].mean((1, 2), keepdim=True)
-    size = M.abs().amax((1, 2)).clamp(min=1e-30)
+    with torch.no_grad():
+        classes = net(alone).argmax(1)
+    A = cam.activations(net, x, **where)
+    M = cam.grad_cam_all(net, x, **where, relu=False)[0]
+    masks, shown = torch.stack([~right, right]), enlarge(M[classes], tuple(right.shape))
+    size, level = M.abs().amax((1, 2)), M[classes].mean((1, 2), keepdim=True)
     found = {
-        "below": A < 0, "off": A == 0, "blank": blank(M), "full": M.amin((1, 2)) >= 0,
+        "below": A < 0, "off": A == 0, "blank": M.amax((1, 2)) <= 0, "full": M.amin((1, 2)) >= 0,
         "own": energy_inside(shown, masks), "other": energy_inside(-shown, ~masks),
         "point": pointing(shown, masks), "own_mean": energy_inside(shown - level, masks),
-        "moved": M.mean(0).abs().max() / size,
+        "moved": M.mean(0).abs().max() / size.clamp(min=1e-30),
     }  # fmt: skip
     return {key: value.double().mean().item() for key, value in found.items()}
 
@@ -563,25 +542,45 @@ def photographs(seed: int) -> Numbers:
     """EfficientNet-Lite0 on pair `seed` of thirty, at three layers; see `on_pair`, and the audit.
 
     Names end in the layer: act, the last ReLU6; norm, the BatchNorm before it; conv, the
-    convolution before that.  The classes are those the network gives to each photograph alone.
-    audit_...: a method's verdicts on the class of the
-    right one, in the order of `symmetries.KINDS`: = unchanged, c one constant, x changes.
+    convolution before that.  audit_...: a method's verdicts on the class of the right photograph,
+    in the order of `symmetries.KINDS`: = unchanged, c one constant, x changes.
     """
-    net, names = efficientnet_lite0(), pairs()[seed]
-    photo, right = collage(*names)
-    x, alone = imagenet_input(photo)[None], torch.stack([photograph(name) for name in names])
-    with torch.no_grad():
-        classes = net(imagenet_input(alone)).argmax(1)
+    net, names = models.efficientnet_lite0(), photos.pairs()[seed]
+    photo, right = photos.collage(*names)
+    x, alone = (
+        models.imagenet_input(p)
+        for p in (photo[None], torch.stack([photos.photograph(name) for name in names]))
+    )
     found: Numbers = {}
     for layer in ("act", "norm", "conv"):
-        where = {"layer": f"features.last.{layer}"}
-        numbers = on_pair(net, x, torch.stack([~right, right]), classes, where)
+        numbers = on_pair(net, x, right, alone, {"layer": f"features.last.{layer}"})
         found |= {f"{key}_{layer}": value for key, value in numbers.items()}
-    report = audit(METHODS, net, x, int(classes[1]), layer="features", seed=seed)
+    with torch.no_grad():
+        c = int(net(alone)[1].argmax())
+    report = audit(METHODS, net, x, c, layer="features", seed=seed)
+    letters = {"unchanged": "=", "one": "c", "changes": "x", "error": "!"}
     for method, row in report.table().to_dict("index").items():
-        letters = {"unchanged": "=", "one": "c", "changes": "x", "error": "!"}
         found[f"audit_{method}"] = "".join(letters[v.split()[0]] for v in row.values())
     return found
+
+
+def trained(name: str, seeds: Iterable[int] = range(30), weights: str | None = "DEFAULT") -> Result:
+    """`on_pair` for a network of torchvision, on square pairs: the middle half of each photograph.
+
+    common: length of the mean row of the head, as a share of the root mean square length.
+    weights None: random ones, which can show that this runs and nothing else.
+    """
+    net = models.torchvision_net(name, weights=weights)
+    W, right = softmax_rows(net).weight.detach(), torch.arange(224).expand(224, 224) >= 112
+    common, where = W.mean(0).norm() / W.square().sum(1).mean().sqrt(), None
+    found: dict[int, Numbers] = {}
+    for seed in seeds:
+        alone = torch.stack([photos.photograph(photo) for photo in photos.pairs()[seed]])
+        alone = normalize(alone, models.MEAN, models.STD)
+        x = torch.cat([photo[:, :, 56:168] for photo in alone], 2)[None]
+        where = where or models.suggest_layer(net, x)[0]
+        found[seed] = {"common": common.item()} | on_pair(net, x, right, alone, where)
+    return Result(name, found)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -31,6 +31,7 @@ from zerocam.cam import (
     tokens_to_map,
 )
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision wants
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 WEIGHTS = files("zerocam") / "weights"
 LITE0 = "models/efficientnet-lite0-57934424.pth"

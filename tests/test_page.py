@@ -1,0 +1,118 @@
+"""The page for one's own photograph: what it draws, what it keeps, whom it answers."""
+
+import base64
+import http.client
+import io
+import json
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from zerocam import page
+from zerocam.__main__ import CHOICES, main, parser, run
+from zerocam.photos import photograph
+
+KIND = {"content-type": "application/octet-stream"}
+
+
+@pytest.fixture(scope="module")
+def cup() -> bytes:
+    pixels = (photograph("coffee", 96) * 255).byte().permute(1, 2, 0).numpy()
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def port():
+    def draw(words: list[str]) -> None:
+        run(parser().parse_args(words))
+
+    with page.server(draw, "efficientnet_lite0", 0, CHOICES) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def ask(port, method, path, body=None, **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_the_form_offers_what_the_command_takes(port):
+    status, text = ask(port, "GET", "/")
+    assert status == 200
+    for choice in (*CHOICES["target"], *CHOICES["reference"]):
+        assert f"<option>{choice}</option>" in text
+    assert "http://" not in text
+    assert "https://" not in text  # it asks no other machine for anything
+
+
+def test_a_photograph_becomes_a_picture_with_its_numbers_and_nothing_is_kept(
+    port, cup, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = "/?class=espresso&target=centred&reference=spatial_mean"
+    status, text = ask(port, "POST", path, cup, **KIND)
+    assert status == 200
+    answer = json.loads(text)
+    assert "class 967 (espresso), probability 0." in answer["text"]
+    assert "target centred, zero: spatial_mean" in answer["text"]
+    assert str(tmp_path) not in answer["text"]
+    assert list(tmp_path.iterdir()) == []
+    with Image.open(io.BytesIO(base64.b64decode(answer["picture"]))) as drawn:
+        record = json.loads(drawn.text["zerocam"])
+    assert record["arguments"]["photo"] == "photo"
+    (tmp_path / "cup.png").write_bytes(cup)
+    out = tmp_path / "m.json"
+    words = ["--class", "espresso", "--target", "centred", "--reference", "spatial_mean"]
+    assert main(["map", str(tmp_path / "cup.png"), *words, "--out", str(out)]) == 0
+    by_command = torch.tensor(json.loads(out.read_text())["map"])
+    assert torch.equal(torch.tensor(record["map"]), by_command)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status", "message"),
+    [
+        ("/", b"no picture", {}, 422, "photo: got 'photo', which cannot be read"),
+        ("/?class=espreso", None, {}, 422, "nearest: espresso"),
+        ("/?target=odds", None, {}, 400, "wanted what the form offers"),
+        ("/?class=--out", None, {}, 422, "got '--out', wanted one of the 1,000"),
+        ("/", b"", {}, 400, "got none, wanted the bytes"),
+        ("/", None, {"content-type": "text/plain"}, 400, "got none, wanted the bytes"),
+        ("/", b"x", {"content-length": str(page.LIMIT + 1)}, 413, "wanted at most"),
+        ("/", None, {"host": "example.org"}, 403, "its own machine only"),
+        ("/", None, {"origin": "http://example.org"}, 403, "its own machine only"),
+    ],
+)  # fmt: skip
+def test_what_it_refuses(port, cup, capsys, path, body, headers, status, message):
+    got, text = ask(port, "POST", path, cup if body is None else body, **KIND | headers)
+    assert got == status
+    assert message in json.loads(text)["error"]
+
+
+def test_only_one_address_is_served(port):
+    assert ask(port, "GET", "/etc/passwd")[0] == 404
+    with page.server(print, "m", 0, CHOICES) as server:
+        assert server.server_address[0] == "127.0.0.1"
+
+
+def test_the_command_refuses_a_model_it_cannot_make(capsys):
+    assert main(["page", "--model", "nosuch:thing"]) == 1
+    assert "which cannot be imported" in capsys.readouterr().err
+
+
+def test_no_place_on_the_machine_is_told(port, capsys):
+    _, text = ask(port, "POST", "/", b"no picture", **KIND)
+    assert str(Path(tempfile.gettempdir())) not in text
