@@ -67,6 +67,14 @@ def test_the_file_says_how_it_was_made(studies, tmp_path):
     assert list(run("squares", [5, 1], folder=tmp_path).seeds) == [1, 5]  # those asked for
 
 
+def test_words_are_stored_and_not_averaged(tmp_path, monkeypatch):
+    monkeypatch.setitem(STUDIES, "named", lambda seed: {"name": f"n{seed}", "a": seed})
+    found = run("named", [1, 2], folder=tmp_path)
+    assert found.keys() == ["a"]
+    assert load("named", tmp_path).seeds == {1: {"name": "n1", "a": 1.0}, 2: {"name": "n2", "a": 2}}
+    assert found.line(digits=1).startswith("a = 1.5; a_low")
+
+
 def test_refusals(studies, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"study: got 'cubes', wanted one of .*squares"):
         run("cubes", [0])
