@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from zerocam import audit, models
+from zerocam import models
+from zerocam.audit import METHODS, audit
 
-EIGHT = {name: method for name, method in audit.METHODS.items() if name != "LaFAM"}
+EIGHT = {name: method for name, method in METHODS.items() if name != "LaFAM"}
 
 
 def forward_passes(call: Callable, model: nn.Module, x: torch.Tensor, rounds: int) -> float:
@@ -51,7 +52,7 @@ class Whole(nn.Module):
 @pytest.mark.parametrize(
     ("whole", "limit"), [(False, 10), (True, 80)], ids=["split at the layer", "by whole passes"]
 )
-def test_the_audit_of_eight_methods_costs_few_forward_passes(whole, limit):
+def test_the_audit_of_eight_methods_costs_few_forward_passes(whole, limit, untyped):
     """Measured when written: about 5 split at the layer, 30 by whole passes."""
     model = models.torchvision_net("resnet18")
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
@@ -59,7 +60,7 @@ def test_the_audit_of_eight_methods_costs_few_forward_passes(whole, limit):
     reports = []
 
     def call() -> None:
-        reports.append(audit.audit(EIGHT, audited, x, 7, layer=layer))
+        reports.append(audit(EIGHT, audited, x, 7, layer=layer))
 
     cost = forward_passes(call, model, x, rounds=1 if whole else 5)
     assert set(reports[0].ran_on.values()) == {"whole model" if whole else "head"}

@@ -19,6 +19,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import textwrap
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -416,6 +417,10 @@ def nbgrader(folder: Path) -> Any:
     from nbgrader.apps import NbGraderAPI
     from traitlets.config import Config
 
+    # It calls alembic by name, which lies beside this Python.
+    beside = str(Path(sys.executable).parent)
+    if beside not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([beside, os.environ["PATH"]])
     config = Config()
     exec(
         (folder / "nbgrader_config.py").read_text(encoding="utf-8"), {"get_config": lambda: config}
