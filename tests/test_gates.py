@@ -147,6 +147,8 @@ def test_the_build_rejects_broken_links_and_wrong_numbers(build, tmp_path):
 
 
 def test_the_build_rejects_a_page_that_is_too_heavy(build):
-    code, log = build({"index": INDEX}, ("print('a word ' * 500_000)", "\n"))
+    noise = "np.random.default_rng(0).integers(0, 256, (1100, 1100, 3), dtype=np.uint8)"
+    picture = f"import numpy as np\nfrom PIL import Image\nImage.fromarray({noise})"
+    code, log = build({"index": INDEX}, (picture, "\n"))
     assert code != 0
     assert "01-page: page, kb: got 3" in log, log
