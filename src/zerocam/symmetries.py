@@ -81,7 +81,7 @@ class Affine:
     def _unmixed(self) -> bool:
         """Whether each channel becomes a multiple of one channel, plus a constant."""
         used = self.matrix != 0
-        return bool((used.sum(0) == 1).all() and (used.sum(1) == 1).all())
+        return bool((used.sum(1) == 1).all())
 
     @property
     def monotone(self) -> bool:
