@@ -85,6 +85,15 @@ def stretch_by_loop(A):
     return out
 
 
+def story_by_loop(M):
+    table = torch.zeros(len(M), len(M), dtype=torch.bool)
+    for i, one in enumerate(M):
+        for j, two in enumerate(M):
+            gap = one - two
+            table[i, j] = gap.max() - gap.min() < M.abs().max() / 1000
+    return table
+
+
 RIGHT = [
     ("lift", lambda M, w, low: torch.linalg.pinv(w[None])[:, 0] * (low - M.min()) * M.numel()),
     (
@@ -115,6 +124,15 @@ RIGHT = [
     ("stretch", stretch_by_loop),
     ("stretch", lambda A: stretch_by_loop(A).numpy()),
     ("drawn", lambda M: stretch_by_loop(M.clamp(min=0)[:, None])[:, 0]),
+    ("one_story", story_by_loop),
+    ("one_story", lambda M: story_by_loop(M).int().numpy()),
+    (
+        "one_story",  # the deviation from the mean difference
+        lambda M: (
+            (M[:, None] - M - (M[:, None] - M).mean((2, 3), keepdim=True)).abs().amax((2, 3))
+            < 5e-4 * M.abs().max()
+        ),
+    ),
 ]
 
 
@@ -243,6 +261,27 @@ WRONG = [
     ("drawn", "scaling is left out", lambda M: M.clamp(min=0)),
     ("drawn", "flipped", lambda M: stretch_by_loop((-M).relu()[:, None])[:, 0]),
     ("drawn", "absolute", lambda M: stretch_by_loop(M.abs()[:, None])[:, 0]),
+    ("one_story", "changed places", lambda M: ~story_by_loop(M)),
+    (
+        "one_story",
+        "constant still counts",
+        lambda M: torch.stack([((m - M).abs().amax((1, 2)) < 1e-3 * M.abs().max()) for m in M]),
+    ),
+    (
+        "one_story",
+        "same mean",
+        lambda M: torch.cdist(*2 * [M.mean((1, 2))[:, None]]) < M.abs().max() / 1000,
+    ),
+    ("one_story", "scale the maps", lambda M: story_by_loop(stretch_by_loop(M[:, None])[:, 0])),
+    (
+        "one_story",
+        "no unit",
+        lambda M: (
+            torch.sub(*(M[:, None] - M).flatten(2).sort().values[..., [-1, 0]].unbind(2)) < 1e-3
+        ),
+    ),
+    ("one_story", "No tolerance", lambda M: (M[:, None] - M).flatten(2).std(2) == 0),
+    ("one_story", "first map against all", lambda M: story_by_loop(M)[0]),
 ]
 
 
@@ -342,7 +381,7 @@ def test_an_unknown_name_is_refused():
 # The chapters ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[:10], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 def test_each_chapter_has_its_exercises(path):
     cells = json.loads(path.read_text())["cells"]
     text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")

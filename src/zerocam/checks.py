@@ -190,6 +190,12 @@ def spread(A: Tensor, over: tuple[int, ...], least: float = 1e-300) -> Tensor:
     return (A - low) / (high - low).clamp(min=least)
 
 
+def apart(M: Tensor) -> Tensor:
+    """How much the difference of each two maps varies over positions."""
+    gap = (M[:, None] - M).flatten(2)
+    return gap.amax(2) - gap.amin(2)
+
+
 def cam_from(net: SceneNet, x: Tensor, c: int, **how: Any) -> Tensor:
     """The signed map at the features, unless `how` says otherwise."""
     return cam.grad_cam(net, x, c, **{"layer": "features", "relu": False} | how)

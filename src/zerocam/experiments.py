@@ -477,7 +477,7 @@ def families(seed: int) -> Numbers:
 
     layer, reading: what `suggest_layer` says, at the smallest `side` in pixels at which the next
     larger one says the same.  channels, rows, columns: the shape of A there.  signs: of A.
-    mixing, shift: the audit's verdict on the signed map, above 3000 channels in float64, since
+    mixing, shift: the audit's verdict on the signed map, above 2000 channels in float64, since
     such mixtures are close to singular.  Nothing here depends on what a network has learnt.
     """
     from torchvision import models as zoo
@@ -496,7 +496,7 @@ def families(seed: int) -> Numbers:
             break
     x, where = said[where["layer"]][0]
     A = cam.activations(model, x, **where)[0]
-    if len(A) > 3000:
+    if len(A) > 2000:
         model, x = model.double(), x.double()
     method = partial(cam.grad_cam, relu=False)
     report = audit({"map": method}, model, x, **where, symmetries=["mixing", "shift"])
