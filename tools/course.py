@@ -221,7 +221,10 @@ def slides(notebooks: dict[str, dict]) -> str:
 
 ASSIGNMENTS = {
     "assignment1": ("lift", "class_maps", "pad_with", "heatmap_channel"),
-    "assignment2": ("relabel", "centre_head", "blind", "absorb", "added_by", "stretch", "one_story"),
+    "assignment2": (
+        *("relabel", "centre_head", "blind"),
+        *("absorb", "added_by", "stretch", "one_story"),
+    ),
 }
 IMPORTS = """import copy
 
