@@ -90,7 +90,8 @@ def story_by_loop(M):
     for i, one in enumerate(M):
         for j, two in enumerate(M):
             gap = one - two
-            table[i, j] = gap.max() - gap.min() < M.abs().max() / 1000
+            loud = max(one.abs().max(), two.abs().max())
+            table[i, j] = gap.max() - gap.min() < loud / 1000
     return table
 
 
@@ -130,7 +131,8 @@ RIGHT = [
         "one_story",  # the deviation from the mean difference
         lambda M: (
             (M[:, None] - M - (M[:, None] - M).mean((2, 3), keepdim=True)).abs().amax((2, 3))
-            < 5e-4 * M.abs().max()
+            < 5e-4
+            * torch.cartesian_prod(*2 * [M.flatten(1).norm(torch.inf, 1)]).amax(1).view(len(M), -1)
         ),
     ),
 ]
@@ -265,12 +267,29 @@ WRONG = [
     (
         "one_story",
         "constant still counts",
-        lambda M: torch.stack([((m - M).abs().amax((1, 2)) < 1e-3 * M.abs().max()) for m in M]),
+        lambda M: torch.stack(
+            [
+                (m - M).abs().amax((1, 2)) < 1e-3 * M.abs().amax((1, 2)).clamp(m.abs().max())
+                for m in M
+            ]
+        ),
     ),
     (
         "one_story",
         "same mean",
-        lambda M: torch.cdist(*2 * [M.mean((1, 2))[:, None]]) < M.abs().max() / 1000,
+        lambda M: torch.stack(
+            [
+                (m - M).mean((1, 2)).abs() < 1e-3 * M.abs().amax((1, 2)).clamp(m.abs().max())
+                for m in M
+            ]
+        ),
+    ),
+    (
+        "one_story",
+        "all layers",
+        lambda M: (
+            (M - M[:, None]).flatten(2).sort().values.diff(dim=2).sum(2) < M.abs().max() / 1e3
+        ),
     ),
     ("one_story", "scale the maps", lambda M: story_by_loop(stretch_by_loop(M[:, None])[:, 0])),
     (

@@ -174,7 +174,8 @@ def test_weights_in_the_cache_are_found_and_used(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "torchvision_net", lambda *_, **__: net)
     assert trained(name, [0]).seeds == found.seeds
     assert set(found.keys()) == {
-        "common", "below", "off", "blank", "full", "own", "other", "point", "own_mean", "moved",
+        "common", "below", "off", "blank", "full", "own", "other", "point", "own_mean",
+        "other_mean", "moved",
     }  # fmt: skip
 
 

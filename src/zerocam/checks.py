@@ -196,6 +196,12 @@ def apart(M: Tensor) -> Tensor:
     return gap.amax(2) - gap.amin(2)
 
 
+def louder(M: Tensor) -> Tensor:
+    """The largest absolute value of the one or the other of each two maps."""
+    largest = M.abs().amax((1, 2))
+    return torch.maximum(largest[:, None], largest)
+
+
 def cam_from(net: SceneNet, x: Tensor, c: int, **how: Any) -> Tensor:
     """The signed map at the features, unless `how` says otherwise."""
     return cam.grad_cam(net, x, c, **{"layer": "features", "relu": False} | how)

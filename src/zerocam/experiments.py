@@ -520,9 +520,9 @@ def on_pair(
     below, off: share of activations below zero, exactly zero.  blank, full: share of classes with
     nothing positive, nothing negative.  own: share of the positive mass on the own photograph,
     other: of the negative mass on the other one, point: highest value on the own one; for the
-    classes that the network gives to each photograph `alone`.  own_mean: own, counted from the
-    spatial mean.  moved: largest change of a map when its class is centred, relative to its
-    largest value; mean over classes.
+    classes that the network gives to each photograph `alone`.  own_mean, other_mean: own, other,
+    counted from the spatial mean.  moved: largest change of a map when its class is centred,
+    relative to its largest value; mean over classes.
     """
     with torch.no_grad():
         classes = net(alone).argmax(1)
@@ -534,6 +534,7 @@ def on_pair(
         "below": A < 0, "off": A == 0, "blank": M.amax((1, 2)) <= 0, "full": M.amin((1, 2)) >= 0,
         "own": energy_inside(shown, masks), "other": energy_inside(-shown, ~masks),
         "point": pointing(shown, masks), "own_mean": energy_inside(shown - level, masks),
+        "other_mean": energy_inside(level - shown, ~masks),
         "moved": M.mean(0).abs().max() / size.clamp(min=1e-30),
     }  # fmt: skip
     return {key: value.double().mean().item() for key, value in found.items()}
