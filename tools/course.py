@@ -120,7 +120,8 @@ height:auto;page-break-after:always;border:0;padding:0 0 2em}footer{position:sta
 SCRIPT = """
 const all=[...document.querySelectorAll("section")];
 const now=()=>all.findIndex(s=>s.getBoundingClientRect().bottom>innerHeight/2);
-addEventListener("keydown",e=>{const step={ArrowRight:1,PageDown:1," ":1,
+addEventListener("keydown",e=>{if(e.target.closest?.("input,select,button,summary"))return;
+const step={ArrowRight:1,PageDown:1," ":1,
 ArrowLeft:-1,PageUp:-1}[e.key];
 if(e.key==="n")document.body.classList.toggle("notes");
 if(step){e.preventDefault();all[Math.max(0,Math.min(all.length-1,now()+step))].scrollIntoView()}});
