@@ -29,7 +29,7 @@ export function normalise(M, how) {
   return M;
 }
 
-/** Everything that follows from a state: the rewritten network, its predictions, its maps. */
+/** Everything that follows from a state: the re-coded network, its predictions, its maps. */
 export function compute(state, data) {
   const s = { ...data.start, ...state }, e = decode(data.examples[s.example]);
   const { D, Z, C } = e, sign = (k) => (k < s.flip ? -1 : 1);
@@ -72,7 +72,7 @@ export function compute(state, data) {
   return { A, W, b, y, p, alpha, M, L };
 }
 
-/** What a rewriting did, compared with the network as trained and read in the same way. */
+/** What a re-coding did, compared with the network as trained and read in the same way. */
 export function compare(state, data) {
   const now = compute(state, data), then = compute({ ...state, ...REWRITE }, data);
   const size = Math.max(...now.M.map(Math.abs), ...then.M.map(Math.abs)), small = 1e-6 * size || 1e-12;
@@ -270,7 +270,7 @@ export function mount(root, data) {
   const select = (key) => control(key, element("select", {}, ...Object.entries(CHOICES[key] ?? {}).map(([value, text]) => element("option", { value }, text))));
   const check = (key) => control(key, element("input", { type: "checkbox" }));
   const kind = (text) => controls.append(element("p", { class: "zx-kind" }, text));
-  kind("Rewrite the network: no prediction may move");
+  kind("Re-code the network: no prediction may move");
   ["shift", "along", "flip", "mix", "soft", "labels"].forEach((key) => (key in RANGES ? range : select)(key));
   kind("Read the map: the network stays as it is");
   ["target", "reference", "scale", "example"].forEach(select);

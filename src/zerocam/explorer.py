@@ -33,7 +33,7 @@ from zerocam.targets import Classes, Target
 FOLDER = Path(__file__).parent
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 THINGS = ("tabby", "tiger cat", "Egyptian cat", "lynx", "espresso", "coffee mug", "cup", "daisy")
-# A state says what differs from this one: shift to labels rewrite the network, class on reads it.
+# A state says what differs from this one: shift to labels re-code the network, class on reads it.
 START = {"example": "photo", "shift": 0.0, "along": 5, "flip": 0, "mix": 0.0, "soft": 0.0}
 START |= {"labels": 1, "class": 4, "target": "logit", "reference": "zero"}
 START |= {"relu": True, "scale": "none", "smooth": True}
@@ -69,7 +69,7 @@ PRESETS = {  # name: (title, what to see, state)
     ),
     "reference": (
         "Reference",
-        "Counted from the picture's mean and the average class, no rewriting moves this map. "
+        "Counted from the picture's mean and the average class, no re-coding moves this map. "
         "Try the shift.",
         {"shift": -1.1, "soft": -0.5, "reference": "spatial", "target": "centred"},
     ),
@@ -103,7 +103,7 @@ class Original:
         return torch.stack([-self.W.amax(0), -self.W.amin(0)])
 
     def network(self, state: dict[str, Any]) -> nn.Sequential:
-        """The rewritten network from A on: a layer "recode", then its head."""
+        """The re-coded network from A on: a layer "recode", then its head."""
         s = START | state
         D, eye = len(self.basis), torch.eye(len(self.basis)).double()
         mix = eye + s["mix"] * eye.roll(1, 1).triu()  # each channel takes in some of the next
@@ -276,7 +276,7 @@ def show(preset: str = "start", at: str = "", *, full: bool = False) -> Page:
 
 
 def live(model: nn.Module, x: Tensor, target: Target | Classes = None, *, layer: Layer) -> Any:
-    """The shift on a network of your own: a slider that runs a rewritten copy at each stop.
+    """The shift on a network of your own: a slider that runs a re-coded copy at each stop.
 
     Needs a kernel and ipywidgets.  1 is the largest value of the map; x is one image (1, ch, H, W).
     The copies come from `reparametrize`, which refuses a change that moves a prediction.
