@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 import torchvision
-from nets import K, Net, heads, images, integers
+from nets import C, K, Net, heads, images, integers, linear
 from torch import nn
 
 import zerocam
@@ -296,6 +296,47 @@ def test_the_model_is_left_as_it_was():
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.parametrize("layer", ["features", "features.act3"])
+@pytest.mark.parametrize("named", [None, {"Score-CAM": methods.score_cam}])
+def test_a_model_in_training_mode_is_left_as_it_was(named, layer):
+    """On the head and by whole passes: no mode changes, no running mean of a BatchNorm moves."""
+    model = models.SceneNet(dropout=0.5, dtype=torch.float64).train()
+    model.head.pool.eval()
+    modes = [m.training for m in model.modules()]
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    x = torch.rand(2, 1, 40, 40, generator=torch.Generator().manual_seed(0)).double()
+    report = audit.audit(named, model, x, 1, layer=layer, symmetries=["mixing", "shift"])
+    assert report.errors == {}, "dropout draws anew at each run, and that is not the symmetry's"
+    assert [m.training for m in model.modules()] == modes
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_a_change_that_moves_predictions_is_refused():
+    model = Untraceable(Net(nn.Sequential(*heads()["mlp"][:-1], Backwards())))
+    lifted = {"lifted": symmetries.SoftmaxShift(integers(6, seed=1))}
+    with pytest.raises(ValueError, match="predictions: moved by"):
+        audit.audit(None, model, images(), 2, layer="inner.features", symmetries=lifted)
+
+
+class Backwards(nn.Module):
+    """Registers its last layer first, so that a softmax shift goes to the wrong one."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.first = linear(C, 5, 30), linear(5, 6, 1)
+
+    def forward(self, z):
+        return self.last(self.first(z) / 512)
+
+
+def test_inference_mode_changes_nothing():
+    model, x = Net(heads()["mlp"]), images()
+    expected = audit.audit(None, model, x, 2, layer="features")
+    with torch.inference_mode():
+        assert audit.audit(None, model, x, 2, layer="features").frame.equals(expected.frame)
+    assert expected.errors == {}
+
+
 @pytest.mark.claim("C5")
 def test_a_single_score_has_no_softmax_shift():
     """softmax of one score is 1 whatever is added to it, but its sigmoid is not."""
@@ -311,6 +352,7 @@ def test_a_single_score_has_no_softmax_shift():
     [
         ({"named": []}, "methods: got .*, wanted callables"),
         ({"named": {"x": 3}}, "methods: got .*, wanted callables"),
+        ({"named": [lambda *a, **k: 1, lambda *a, **k: 2]}, "two called '<lambda>', wanted {name"),
         ({"symmetries": ["twist"]}, "kind: got 'twist', wanted one of permutation"),
         ({"symmetries": {"wide": symmetries.shift(torch.ones(7))}}, "wanted 7 channels"),
     ],
@@ -320,9 +362,12 @@ def test_refusals(untyped, kw, message):
         run("gap", **kw)
 
 
-def test_an_unknown_quantity_is_refused():
-    with pytest.raises(ValueError, match="of: got 'size', wanted one of map, relu"):
-        run("gap", {"g": zerocam.grad_cam}, symmetries=["shift"]).table("size")
+@pytest.mark.parametrize("of", ["size", "constant"])
+def test_an_unknown_quantity_is_refused(of):
+    report = run("gap", {"g": zerocam.grad_cam}, symmetries=["shift"])
+    for ask in (report.table, functools.partial(report.verdict, "g", "shift")):
+        with pytest.raises(ValueError, match=f"of: got '{of}', wanted one of map, relu"):
+            ask(of=of)
 
 
 # ---- the peers, and the networks people use -----------------------------------------------------

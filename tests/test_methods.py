@@ -15,6 +15,7 @@ from torch import nn
 
 import zerocam
 from zerocam import methods, references, targets
+from zerocam.cam import channel_axis
 
 EQUATIONS = [
     methods.hires_cam,
@@ -125,6 +126,13 @@ def test_ablation_cam_worked_by_hand():
     # "Off" at 3 instead: A_0 gains 4, A_1 loses 2.
     M = methods.ablation_cam(model, A2, 0, layer="0", relu=False, to=3.0)
     assert torch.equal(M, -1.0 * A2[:, 0] + 0.5 * A2[:, 1])
+    # Each channel at its own value, as a tensor or as a callable: A_0 gains 4, A_1 gains 1.
+    r = torch.tensor([3.0, 0.0])[None, :, None, None]
+    for to in (r, r.double(), lambda A: r):
+        M = methods.ablation_cam(model, A2, 0, layer="0", relu=False, to=to)
+        assert torch.equal(M, -1.0 * A2[:, 0] - 0.25 * A2[:, 1])
+    one = methods.ablation_cam(model, A2, 0, layer="0", relu=False, to=torch.tensor(3))
+    assert torch.equal(one, -1.0 * A2[:, 0] + 0.5 * A2[:, 1])
 
 
 # ---- a second derivation: loops, numpy, one position at a time ----------------------------------
@@ -468,11 +476,13 @@ def test_ablation_in_one_thread_does_not_reach_another():
          r"score 0 for image \[0, 1\], wanted another value: Ablation-CAM divides by it"),
         (lambda: maps(methods.ablation_cam, to=lambda A: A),
          r"values of shape \(2, 3, 2, 4\), wanted one per channel"),
+        (lambda: maps(methods.ablation_cam, to=torch.zeros(3)),
+         r"values of shape \(3,\), wanted one per channel"),
         (lambda: maps(methods.score_cam, target=7), "got class 7, wanted 0 to 4"),
         (lambda: maps(methods.hires_cam, target=7), "got class 7, wanted 0 to 4"),
         (lambda: methods.lafam(net("gap"), images(), layer="feature"), "nearest: features"),
-        (lambda: methods.channel_axis(torch.ones(2, 4, 5), 3), "wanted 3 channels on axis 1 or"),
-        (lambda: methods.channel_axis((1, 2), 3), "got a tuple as its output"),
+        (lambda: channel_axis(torch.ones(2, 4, 5), 3), "wanted 3 channels on axis 1 or"),
+        (lambda: channel_axis((1, 2), 3), "got a tuple as its output"),
     ],
 )  # fmt: skip
 def test_refusals(make, message):

@@ -96,18 +96,6 @@ def test_ranks_keep_the_order_and_nothing_else(M):
     torch.testing.assert_close(rank(M) + rank(-M), varies.expand_as(M))  # elevenths are rounded
 
 
-def test_deletion_and_insertion_by_hand():
-    x = torch.arange(6.0).reshape(1, 1, 2, 3) + 1
-
-    def total(image):
-        return image.sum((1, 2, 3))
-
-    gone = metrics.deletion(total, x, M, steps=3)
-    assert gone.tolist() == [[21.0, 18.0, 7.0, 0.0]]  # 4 and 2 go first: pixels 1 and 2
-    back = metrics.deletion(total, x, M, steps=3, insert=True)
-    assert back.tolist() == [[0.0, 3.0, 14.0, 21.0]]
-
-
 def test_enlarging_keeps_a_constant():
     assert torch.equal(
         metrics.enlarge(torch.full((1, 2, 3), 2.0), (4, 6)), torch.full((1, 4, 6), 2.0)
@@ -121,8 +109,6 @@ def test_a_mask_of_another_size_is_refused(untyped, metric):
         metric(M, torch.ones(1, 4, 4, dtype=torch.bool))
 
 
-def test_other_refusals(untyped):
+def test_an_unknown_normalisation_is_refused(untyped):
     with pytest.raises(ValueError, match="how: got 'log', wanted one of none, max, minmax, rank"):
         metrics.normalise(M, "log")
-    with pytest.raises(ValueError, match="enlarge the map first"):
-        metrics.deletion(lambda x: x.sum((1, 2, 3)), torch.ones(1, 1, 9, 9), M)

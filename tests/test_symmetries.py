@@ -647,8 +647,33 @@ def test_scales_and_shifts_fold_into_a_batchnorm_and_mixings_do_not():
     new, layer = folded(model, T, x=images())
     A = zerocam.activations(new, images(), layer=layer)
     torch.testing.assert_close(A, T(tapped(model).A), rtol=1e-12, atol=1e-12)  # BN divides
-    with pytest.raises(ValueError, match="BatchNorm, which treats each channel alone"):
+    with pytest.raises(ValueError, match="BatchNorm or grouped convolution, which keeps"):
         folded(model, sym.permutation(torch.tensor([1, 2, 0])))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_scales_and_shifts_fold_into_a_grouped_convolution_and_mixings_do_not(groups):
+    """Its output channels read different inputs, so they cannot stand in for each other."""
+    grouped = nn.Conv2d(4, 4, 3, groups=groups).double()
+    model = nn.Sequential(grouped, nn.Conv2d(4, C, 1).double(), *heads()["gap"][:2])
+    x = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    for kind in sym.KINDS[:-1]:
+        T = sym.random_symmetry(kind, 4)
+        if groups > 1 and kind in ("permutation", "mixing", "affine"):
+            with pytest.raises(ValueError, match=f"got a {kind} at a .* keeps channels apart"):
+                reparametrize(model, "0", T, fold=True)
+        else:
+            new, _ = reparametrize(model, "0", T, fold=True)
+            torch.testing.assert_close(new(x), model(x), rtol=1e-12, atol=1e-12)
+
+
+def test_a_layer_that_does_more_than_its_weights_say_is_not_folded_into():
+    """2 (W x + b) with b + t is not 2 (W x + b) + t."""
+    model = relu_net(conv(K, K, 5))
+    model.features[1].register_forward_hook(lambda _m, _a, out: 2 * out)
+    with pytest.raises(ValueError, match="the layer before: moved by"):
+        folded(model, sym.shift(T_SHIFT))
+    folded(model, sym.scaling(torch.tensor([2.0, 4.0, 8.0])), x=images())  # which 2 does not mind
 
 
 class Functional(nn.Module):
@@ -734,6 +759,23 @@ def test_moved_predictions_are_refused_with_the_measured_difference():
     uneven = sym.mixing(torch.tensor([[3.0, 1, 0], [0, 3, 1], [1, 0, 3]]))
     with pytest.raises(ValueError, match=r"moved by .* wanted at most 1e-30"):
         reparametrize(net("gap").float(), "features", uneven, tolerance=1e-30)
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_predictions_that_are_all_zero_have_not_moved(fold):
+    model = relu_net(conv(K, K, 5))
+    nn.init.zeros_(model.head[-1].weight), nn.init.zeros_(model.head[-1].bias)
+    T = sym.scaling(torch.tensor([2.0, 4.0, 8.0]))
+    new, _ = reparametrize(model, "features", T, fold=fold, x=images())
+    assert not new(images()).any()
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_a_copy_made_in_inference_mode_can_be_explained(fold):
+    model, T = relu_net(conv(K, K, 5)), sym.scaling(torch.tensor([2.0, 4.0, 8.0]))
+    with torch.inference_mode():
+        new, layer = reparametrize(model, "features", T, fold=fold, x=images())
+    assert torch.equal(signed(new, layer), signed(model))
 
 
 def test_a_softmax_shift_of_a_layer_that_is_not_the_head_is_refused():

@@ -30,6 +30,11 @@ def test_by_hand():
     torch.testing.assert_close(targets.log_probability(0)(two), torch.tensor([0.5]).log())
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_of_any_whole_number_will_do(dtype):
+    assert targets.logit(torch.tensor([2, 0], dtype=dtype))(Y).tolist() == [-2, 3]
+
+
 @pytest.mark.parametrize("name", ["centred", "contrast"])
 def test_a_softmax_shift_leaves_differences_alone_exactly(name):
     y = integers(2, 4, seed=1)  # four classes: the mean is exact
@@ -61,6 +66,8 @@ def test_centred_scores_sum_to_zero_over_classes():
         (-1, r"got class -1, wanted 0 to 2"),
         (1.0, r"got 1\.0, wanted a class index"),
         (True, r"got True, wanted a class index"),
+        ("cat", r"got 'cat', wanted a class index"),
+        ([[1], [2, 0]], r"got \[\[1\], \[2, 0\]\], wanted a class index"),
         (torch.tensor([0, 1, 2]), r"classes of shape \(3,\) for 2 images, wanted one int or"),
         (torch.tensor([0, 9]), r"got class \[0, 9\], wanted 0 to 2"),
     ],

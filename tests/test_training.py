@@ -123,6 +123,14 @@ def test_the_seed_decides_the_order_and_nothing_else_does():
     assert same(small(dropout=0.5)[0], small(dropout=0.5)[0])
 
 
+def test_the_streams_of_other_devices_are_left_alone(monkeypatch):
+    """torch.manual_seed seeds every device, and only that of the model is put back."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    small()
+    assert seeded == []
+
+
 def test_dropout_does_not_change_the_order_of_the_images():
     x = torch.arange(9.0).double()[:, None]
     orders = []

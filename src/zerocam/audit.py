@@ -6,6 +6,8 @@ method's map again, and compares.  What moves is not a fact about what the netwo
 Where the model can be cut at the layer, the part before it runs once and only the head is
 re-coded and run again; methods that need the image itself take whole passes.  Methods made of A
 and G alone share one forward and backward pass for each re-coding.
+
+`zerocam.audit` is the function; names of this module come by `from zerocam.audit import METHODS`.
 """
 
 import copy
@@ -29,10 +31,10 @@ from zerocam.metrics import normalise
 from zerocam.references import spatial_mean
 from zerocam.symmetries import (
     KINDS,
-    SoftmaxShift,
     Symmetry,
     random_symmetry,
     reparametrize,
+    rounding,
     softmax_rows,
 )
 from zerocam.targets import Classes, Target
@@ -69,7 +71,7 @@ class AuditReport:
               its positive part and of the map scaled to [0, 1]; `constant` says whether the
               change is the same at every position; `argmax` and `mask` whether the highest
               position and the positions above 15 % of the maximum stayed.  NaN: see `errors`.
-    errors    {method: message} for methods that raised
+    errors    {name: message} for methods that raised, and for symmetries the model does not have
     ran_on    {method: "head" or "whole model"}
     tolerance {method: relative change that counts as rounding, from the format of its map}
     """
@@ -83,6 +85,9 @@ class AuditReport:
 
     def verdict(self, method: str, symmetry: str, of: str = "map", rounding: bool = False) -> str:
         """One of "unchanged", "one constant (amount)", "changes (amount)", "error"."""
+        known = [q for q in QUANTITIES if q != "constant"]
+        if of not in known:
+            raise ValueError(f"of: got {of!r}, wanted one of {', '.join(known)}")
         if method in self.errors:
             return "error"
         row = self.frame.loc[method, symmetry]
@@ -101,9 +106,6 @@ class AuditReport:
         short: "=", "const 0.3" and "0.3" for unchanged, one constant and changes; "x" for a change
         without an amount.
         """
-        known = [q for q in QUANTITIES if q != "constant"]
-        if of not in known:
-            raise ValueError(f"of: got {of!r}, wanted one of {', '.join(known)}")
         symmetries = list(self.frame.columns.unique(0))
         table = pd.DataFrame(
             [[self.verdict(m, s, of, rounding) for s in symmetries] for m in self.frame.index],
@@ -172,6 +174,7 @@ def _short(verdict: str) -> str:
     return {"one constant": f"const {amount}", "changes": amount or "x"}.get(kind, kind)
 
 
+@torch.inference_mode(False)
 def audit(
     methods: Mapping[str, Method] | Iterable[Method] | None,
     model: nn.Module,
@@ -186,11 +189,12 @@ def audit(
 ) -> AuditReport:
     """How far each method's map moves when the network is re-coded and predicts the same.
 
-    methods: {name: method}, methods alone, or None for `METHODS`.  A method is any callable
-    (model, x, target, *, layer) -> (N, h, w); `reshape` is passed on if given.  symmetries:
-    {name: symmetry}, names from `zerocam.symmetries.KINDS`, or None for one random draw of each
-    kind, from `seed`, with shifts of the size of the layer's activations.  The predicted classes
-    are found once, on the model as it came.
+    methods: {name: method}, methods alone, one method, or None for `METHODS`.  A method is any
+    callable (model, x, target, *, layer) -> (N, h, w); `reshape` is passed on if given.  One that
+    looks at nothing before the layer may say so, `method.on_head = True`, and is run on the head.
+    symmetries: {name: symmetry}, names from `zerocam.symmetries.KINDS`, or None for one random
+    draw of each kind, from `seed`, with shifts of the size of the layer's activations.  `progress`
+    shows a bar.  The predicted classes are found once, on the model as it came.
 
     Changes are relative to the largest absolute value of each image's map.  A method that raises
     is reported with its message.  The model is left as it was.
@@ -240,13 +244,13 @@ def audit(
         rows, orient="index", columns=pd.MultiIndex.from_product([list(drawn), QUANTITIES])
     )
     ran_on = {key: "head" if place is head else "whole model" for key, place in places.items()}
-    tolerance = {key: _tolerance(x.dtype if M is None else M.dtype) for key, M in before.items()}
+    tolerance = {key: rounding(x.dtype if M is None else M.dtype) for key, M in before.items()}
     return AuditReport(frame, errors, ran_on, tolerance, seed, name)
 
 
 def compare(before: Float[Tensor, "N h w"], after: Float[Tensor, "N h w"]) -> dict[str, Any]:
     """The quantities of `AuditReport.frame` for two maps of the same images."""
-    tolerance = _tolerance(before.dtype)
+    tolerance = rounding(before.dtype)
     scale = before.abs().amax((1, 2), keepdim=True)
     scale = torch.where(scale > 0, scale, after.abs().amax((1, 2), keepdim=True))
     scale = torch.where(scale > 0, scale, 1)
@@ -284,17 +288,7 @@ class _Place:
 
     def recoded(self, symmetry: Symmetry) -> "_Place":
         """The same place after a change that moves no prediction; ValueError if one moved."""
-        model, layer = reparametrize(self.model, self.layer, symmetry)
-        with torch.no_grad():
-            y, changed = self.model(self.x), model(self.x)
-        if isinstance(symmetry, SoftmaxShift):
-            y, changed = y.softmax(1), changed.softmax(1)
-        moved = ((changed - y).abs().max() / y.abs().max().clamp(min=1e-30)).item()
-        if not moved <= _tolerance(y.dtype):
-            raise ValueError(
-                f"{symmetry.kind}: got predictions moved by {moved:.1g} of the largest, wanted at "
-                f"most {_tolerance(y.dtype):.0e}; use a better conditioned change or float64"
-            )
+        model, layer = reparametrize(self.model, self.layer, symmetry, x=self.x)
         return _Place(model, self.x, layer)
 
 
@@ -364,7 +358,9 @@ def cut(model: nn.Module, x: Tensor, layer: str) -> _Place | None:
             same = (carrier(A) - y).abs().max() <= 1e-5 * y.abs().max()
     except Exception:
         return None
-    return _Place(carrier.eval(), A, "cut") if same else None
+    for wrapper in (carrier, *carrier.children()):  # not the model's own parts
+        wrapper.training = False
+    return _Place(carrier, A, "cut") if same else None
 
 
 def _compiled(parts: dict[str, Any], graph: fx.Graph) -> nn.Module:
@@ -403,7 +399,11 @@ def _named(methods: Mapping[str, Method] | Iterable[Method] | None) -> dict[str,
     if isinstance(methods, Mapping):
         named = dict(methods)
     else:
-        named = {getattr(m, "__name__", f"method {i + 1}"): m for i, m in enumerate(methods)}
+        methods = list(methods)
+        names = [getattr(m, "__name__", f"method {i + 1}") for i, m in enumerate(methods)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"methods: got two called {twice[0]!r}, wanted {{name: method}}")
+        named = dict(zip(names, methods, strict=True))
     if not named or not all(callable(m) for m in named.values()):
         raise ValueError(
             f"methods: got {methods!r}, wanted callables (model, x, target, *, layer) -> (N, h, w)"
@@ -435,11 +435,6 @@ def _drawn(
         else:
             drawn[kind] = random_symmetry(kind, K, seed, size)
     return drawn, errors
-
-
-def _tolerance(dtype: torch.dtype) -> float:
-    """What counts as rounding: the square root of the dtype's epsilon, 3e-4 for float32."""
-    return torch.finfo(dtype).eps ** 0.5
 
 
 # ---- methods of other libraries, with the signature of this one ---------------------------------

@@ -18,7 +18,7 @@ A runs without autograd.
 import difflib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -85,8 +85,9 @@ def grad_cam(
     Invariant under invertible mixing of the channels (tests/test_symmetries.py); a shift
     A -> A + t adds alpha . t everywhere unless r moves along.
 
-    The model comes back as it was: mode, hooks, buffers, gradients, and the random state too,
-    also when its forward raises.  The model runs in the mode it is in: call model.eval() first.
+    The model comes back as it was: mode, hooks, BatchNorm's buffers, gradients, and the random
+    state too, also when its forward raises.  The model runs in the mode it is in: call
+    model.eval() first.  Several threads may share a model in eval mode.
 
     Raises ValueError for an unknown layer, one that is not reached, runs twice or has no spatial
     size; for a target out of range or independent of the layer; for x of the wrong rank or an
@@ -280,6 +281,22 @@ def channels_first(A: Tensor) -> Tensor:
     return A.permute(0, 3, 1, 2)
 
 
+def channel_axis(A: Any, K: int) -> int:
+    """Where the K channels are: axis 1 of (N, K, h, w), else the last, as in (N, T, K) tokens."""
+    if not isinstance(A, Tensor):
+        raise ValueError(
+            f"layer: got a {type(A).__name__} as its output, wanted a tensor; "
+            "name a module inside it"
+        )
+    axis = 1 if A.ndim > 3 and A.shape[1] == K else -1
+    if A.shape[axis] != K:
+        raise ValueError(
+            f"channels: got activations of shape {tuple(A.shape)}, wanted {K} channels on axis 1 "
+            "or last; for a symmetry, make it for this layer's channels, or pass channel_dim"
+        )
+    return axis
+
+
 # ---- the run: everything that can go wrong between a model and its A ----------------------------
 
 
@@ -326,7 +343,7 @@ def _run(
         if threading.get_ident() == owner and args and getattr(out, "requires_grad", 0):
             steps.append(Step.of(module, args, out))
 
-    watched = [m for m in _modules(model) if steps is not None and isinstance(m, WATCHED)]
+    watched = [] if steps is None else [m for m in _modules(model) if isinstance(m, WATCHED)]
     with torch.inference_mode(False), torch.no_grad(), _left_as_it_was(model, x):
         handles = [module.register_forward_hook(cut)]
         try:
@@ -359,12 +376,18 @@ def _modules(model: nn.Module) -> list[nn.Module]:
     return list(dict.fromkeys(found))
 
 
+def forked(device: torch.device) -> AbstractContextManager:
+    """Put the random states of the CPU and of this device back at the end."""
+    devices = [] if device.type == "cpu" else [device]
+    return torch.random.fork_rng(devices, device_type=device.type)
+
+
 @contextmanager
 def _left_as_it_was(model: nn.Module, x: Tensor) -> Iterator[None]:
     """Put the random state, and the buffers of modules in training mode, back at the end."""
     buffers = [b for m in _modules(model) if m.training for b in m.buffers(recurse=False)]
     before = [b.clone() for b in buffers]
-    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+    with forked(x.device):
         try:
             yield
         finally:

@@ -14,7 +14,8 @@ itself, alpha = S / Z and there is nothing to differentiate.
 
 Nobody can know from outside that a lift reaches u in this way.  So it is tried: a candidate must
 give the textbook weights of one random combination v . y of all the scores, for every image.  A
-candidate that is wrong for any class fails with probability 1 (Freivalds, 1977).
+candidate that is wrong for any class, by more than the rounding of the image's largest weight,
+fails with probability close to 1 (Freivalds, 1977).
 """
 
 from collections.abc import Callable, Iterator

@@ -31,7 +31,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from zerocam.cam import (
@@ -41,10 +40,12 @@ from zerocam.cam import (
     Reshape,
     _left_as_it_was,
     activations,
+    channel_axis,
     find_layer,
     signed_map,
     tap,
 )
+from zerocam.metrics import enlarge, normalise
 from zerocam.targets import Classes, Target, logit
 
 
@@ -213,9 +214,8 @@ def score_cam(
     Source: Wang et al., CVPR Workshops 2020, arXiv:1910.01279.
     """
     A = activations(model, x, layer=layer, reshape=reshape, call=call)
-    up = F.interpolate(A, x.shape[2:], mode="bilinear", align_corners=False)
-    low, high = up.amin((2, 3), keepdim=True), up.amax((2, 3), keepdim=True)
-    masks = torch.where(high == low, 0, (up - low) / (high - low)).to(x.dtype)
+    masks = normalise(enlarge(A.flatten(0, 1), tuple(x.shape[2:])), "minmax").to(x.dtype)
+    masks = masks.unflatten(0, A.shape[:2])
     with _scorer(model, x, target) as score:
         b = torch.as_tensor(baseline).to(x)
         bar = tqdm(masks.unbind(1), "Score-CAM", disable=not progress)
@@ -233,13 +233,14 @@ def ablation_cam(
     relu: bool = True,
     reshape: Reshape | None = None,
     call: int | None = None,
-    to: float | Callable[[Tensor], Tensor] = 0.0,
+    to: float | Tensor | Callable[[Tensor], Tensor] = 0.0,
     progress: bool = False,
 ) -> Map:
     """M = sum_k alpha_k A_k,  alpha_k = (s(A) - s(A with A_k set to `to`)) / s(A).
 
     A channel counts by the share of the score that is lost without it.  "Without" is a choice of
-    zero: `to` is a number, or one value per channel from `zerocam.references`, A -> (N, K, 1, 1).
+    zero: `to` is a number, or one value per channel, (N, K, 1, 1), or from `zerocam.references`, a
+    callable A -> (N, K, 1, 1).
     The division takes s = 0 for "nothing": adding a constant to s rescales the map, and a negative
     s turns its sign.
 
@@ -251,7 +252,8 @@ def ablation_cam(
     Source: Desai and Ramaswamy, WACV 2020.
     """
     A = activations(model, x, layer=layer, reshape=reshape, call=call)
-    value = to(A) if callable(to) else A.new_tensor(to).reshape(1, 1, 1, 1)
+    value = to(A) if callable(to) else torch.as_tensor(to).to(A)
+    value = value.reshape(1, 1, 1, 1) if value.ndim == 0 else value
     if value.ndim != 4 or value.shape[2:] != (1, 1):
         raise ValueError(
             f"to: got values of shape {tuple(value.shape)}, wanted one per channel, (N, K, 1, 1); "
@@ -308,19 +310,3 @@ def _channel_set(
         yield
     finally:
         handle.remove()
-
-
-def channel_axis(A: Any, K: int) -> int:
-    """Where the K channels are: axis 1 of (N, K, h, w), else the last, as in (N, T, K) tokens."""
-    if not isinstance(A, Tensor):
-        raise ValueError(
-            f"layer: got a {type(A).__name__} as its output, wanted a tensor; "
-            "name a module inside it"
-        )
-    axis = 1 if A.ndim > 3 and A.shape[1] == K else -1
-    if A.shape[axis] != K:
-        raise ValueError(
-            f"channels: got activations of shape {tuple(A.shape)}, wanted {K} channels on axis 1 "
-            "or last; make the symmetry for this layer's channels, or pass channel_dim"
-        )
-    return axis

@@ -7,7 +7,6 @@ A metric that reads the size of the values says which normalisation it reads the
 choice, not the map, often decides.  A blank map has no highest point; metrics count it as a miss.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -86,34 +85,6 @@ def iou(M: Map, mask: Mask, fraction: float = 0.15, how: How = "max") -> Float[T
     found = above(M, fraction, how)
     union = (found | mask).sum((1, 2))
     return (found & mask).sum((1, 2)).to(M.dtype) / union.clamp(min=1)
-
-
-def deletion(
-    score: Callable[[Tensor], Float[Tensor, " N"]],
-    x: Float[Tensor, "N ch H W"],
-    M: Map,
-    *,
-    blank_image: Tensor | float = 0.0,
-    steps: int = 20,
-    insert: bool = False,
-) -> Float[Tensor, "N s"]:
-    """Scores while the highest positions are replaced by `blank_image`, step by step.
-
-    Column j has a share j / steps of the positions replaced, in the map's order; with `insert`
-    they are uncovered on the blank image instead.  `blank_image` is a choice of zero, too.
-    Source: Petsiuk et al., RISE, BMVC 2018.
-    """
-    _fit(M, M > 0)
-    if x.shape[2:] != M.shape[1:]:
-        raise ValueError(
-            f"M: got {tuple(M.shape[1:])} for images of {tuple(x.shape[2:])}; enlarge the map first"
-        )
-    order = M.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1).view_as(M)
-    columns = []
-    for j in range(steps + 1):
-        chosen = (order < round(M[0].numel() * j / steps))[:, None]
-        columns.append(score(torch.where(chosen ^ insert, torch.as_tensor(blank_image).to(x), x)))
-    return torch.stack(columns, 1)
 
 
 def _fit(M: Tensor, mask: Tensor) -> None:

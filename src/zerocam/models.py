@@ -9,7 +9,6 @@ Sources of the pretrained weights: THIRD_PARTY.md.
 
 import difflib
 import json
-import re
 from collections import Counter, OrderedDict
 from hashlib import sha256
 from importlib.resources import files
@@ -38,6 +37,7 @@ LITE0 = "models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
+@torch.inference_mode(False)
 def suggest_layer(model: nn.Module, x: Float[Tensor, "N ch H W"]) -> tuple[dict[str, Any], str]:
     """(where, why): the last layer with positions that the scores listen to, and the reason.
 
@@ -247,14 +247,15 @@ def scene_net(*, dtype: torch.dtype = torch.float32) -> SceneNet:
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's "SAME" padding: ceil(size / stride) outputs, odd pixel last."""
+    """Square kernel, TensorFlow's "SAME" padding: ceil(size / stride) outputs, odd pixel last."""
 
     def forward(self, x: Float[Tensor, "N c H W"]) -> Float[Tensor, "N d h w"]:
         """Pad with zeros, the odd one on the right and below, then convolve."""
-        k, s = self.kernel_size[0], self.stride[0]
+        d, s = self.dilation[0], self.stride[0]
+        k = (self.kernel_size[0] - 1) * d + 1
         down, right = (max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[-2:])
         x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
-        return F.conv2d(x, self.weight, None, s, 0, 1, self.groups)
+        return F.conv2d(x, self.weight, self.bias, s, 0, d, self.groups)
 
 
 def _block(into: int, out: int, kernel: int = 1, stride: int = 1, *, groups: int = 1, act=True):
@@ -337,31 +338,9 @@ def efficientnet_lite0() -> EfficientNetLite0:
     state = torch.load(BytesIO(_checked(raw, LITE0_SHA256, LITE0)), weights_only=True)
     with torch.random.fork_rng(devices=[]):  # constructors draw initial weights; keep that unseen
         model = EfficientNetLite0()
-    model.load_state_dict({_renamed(name): value for name, value in state.items()})
+    ours = model.state_dict()  # in the order of the file, under other names
+    model.load_state_dict(dict(zip(ours, state.values(), strict=True)))
     return model.eval()
-
-
-def _renamed(name: str) -> str:
-    """The released name of a weight -> ours."""
-    inside = (
-        ("_expand_conv", "expand.conv"),
-        ("_bn0", "expand.norm"),
-        ("_depthwise_conv", "depthwise.conv"),
-        ("_bn1", "depthwise.norm"),
-        ("_project_conv", "project.conv"),
-        ("_bn2", "project.norm"),
-    )
-    outside = (
-        ("_conv_stem", "features.stem.conv"),
-        ("_bn0", "features.stem.norm"),
-        ("_conv_head", "features.last.conv"),
-        ("_bn1", "features.last.norm"),
-        ("_fc", "head.linear"),
-    )
-    name, blocks = re.subn(r"^_blocks\.(\d+)\.", r"features.block\1.", name)
-    for theirs, ours in inside if blocks else outside:
-        name = name.replace(theirs, ours)
-    return name
 
 
 def imagenet_input(photo: Float[Tensor, "*batch 3 H W"]) -> Float[Tensor, "*batch 3 H W"]:
@@ -379,9 +358,9 @@ def imagenet_input(photo: Float[Tensor, "*batch 3 H W"]) -> Float[Tensor, "*batc
 
 def imagenet_classes() -> tuple[str, ...]:
     """The 1,000 ImageNet class names, in the order of the scores (as torchvision lists them)."""
-    from torchvision.models._meta import _IMAGENET_CATEGORIES
+    from torchvision.models import ResNet18_Weights
 
-    return tuple(_IMAGENET_CATEGORIES)
+    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def imagenet_class(name: str) -> int:
@@ -415,7 +394,7 @@ def torchvision_net(name: str, *, weights: str | None = None, seed: int = 0) -> 
         raise ValueError(f"name: got {name!r}, wanted a classifier of torchvision, e.g. resnet18")
     plain = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the global stream
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed: that is of all devices
         model = zoo.get_model(name, weights=weights, **({} if weights else plain))
         for p in model.parameters() if weights is None else ():
             if p.ndim == 2 and not p.any():

@@ -44,7 +44,8 @@ def style() -> None:
 
 def _array(image: Any, dims: Sequence[int], what: str) -> np.ndarray:
     """A detached numpy array with one of the wanted numbers of axes."""
-    array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image, dtype=float)
+    image = image.detach().cpu().double() if hasattr(image, "detach") else image
+    array = np.asarray(image, dtype=float)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim not in dims or not np.isfinite(array).all():

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam.cam import Features, activations
+from zerocam.cam import Features, Layer, Reshape, activations
 
 Reference = Callable[[Features], Float[Tensor, "..."]]
 
@@ -41,10 +41,18 @@ def data_mean(A0: Features) -> Reference:
     return lambda A: r.to(A)
 
 
-def baseline(model: nn.Module, image: Float[Tensor, "..."], layer: str | nn.Module) -> Reference:
+def baseline(
+    model: nn.Module,
+    image: Float[Tensor, "..."],
+    layer: Layer,
+    *,
+    reshape: Reshape | None = None,
+    call: int | None = None,
+) -> Reference:
     """r = the activations of a baseline image (1, ch, H, W): "what a blank page would give".
 
-    The image must have the size of those explained.  Compute it again after re-coding the layer.
+    The image must have the size of those explained; `reshape` and `call` as in `grad_cam`.  Compute
+    it again after re-coding the layer.
     """
-    r = activations(model, image, layer=layer)
+    r = activations(model, image, layer=layer, reshape=reshape, call=call)
     return lambda A: r.to(A)

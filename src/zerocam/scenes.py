@@ -6,7 +6,7 @@
 
 The digits are scikit-learn's `load_digits`: 1,797 digits of 8 x 8 pixels in 17 grey levels
 (Alpaydin and Kaynak 1998), drawn twice as large.  Every grey value is a multiple of 1/256, so
-1 - x, the same scene in black on white, is exact in every floating-point format of torch.
+1 - x, the same scene in black on white, is exact in bfloat16, float16 and wider formats.
 """
 
 from collections.abc import Iterable, Sequence

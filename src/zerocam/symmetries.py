@@ -21,8 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from zerocam.cam import Layer, find_layer
-from zerocam.methods import channel_axis
+from zerocam.cam import Layer, channel_axis, find_layer, forked
 
 KINDS = ("permutation", "scaling", "sign flip", "mixing", "shift", "affine", "softmax shift")
 
@@ -206,6 +205,7 @@ class BorderWarning(UserWarning):
         )
 
 
+@torch.inference_mode(False)
 def reparametrize(
     model: nn.Module,
     layer: Layer,
@@ -278,19 +278,25 @@ def softmax_rows(model: nn.Module) -> nn.Linear:
     return last
 
 
+def rounding(dtype: torch.dtype) -> float:
+    """What counts as rounding: the square root of the dtype's epsilon, 3e-4 for float32."""
+    return torch.finfo(dtype).eps ** 0.5
+
+
 def _predictions(model: nn.Module, x: Tensor, symmetry: Symmetry) -> Tensor:
     """What the symmetry must leave alone; with the same random draws at every call."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+    with torch.no_grad(), forked(x.device):
         y = model(x)
     return y.softmax(1) if isinstance(symmetry, SoftmaxShift) else y
 
 
 def _moved(before: Tensor, after: Tensor) -> float:
-    return ((after - before).abs().max() / before.abs().max()).item()
+    largest = before.abs().max().clamp(min=torch.finfo(before.dtype).tiny)  # 0 / 0 is no change
+    return ((after - before).abs().max() / largest).item()
 
 
 def _refuse(what: str, moved: float, like: Tensor, tolerance: float | None) -> None:
-    allowed = torch.finfo(like.dtype).eps ** 0.5 if tolerance is None else tolerance
+    allowed = rounding(like.dtype) if tolerance is None else tolerance
     if not moved <= allowed:
         raise ValueError(
             f"{what}: moved by {moved:.2g} of the largest value, wanted at most {allowed:.2g}; "
@@ -352,14 +358,13 @@ def _fold(
             f"fold: got {K} channels between weights {tuple(producer.weight.shape)} and "
             f"{tuple(consumer.weight.shape)}, wanted as many; use the inserted form"
         )
-    # Large enough for the window in the middle to be free of padding.
-    size = [inputs // K] if flat else [4 * max(consumer.kernel_size) * max(consumer.dilation)] * 2
-    A = _random(2, K, *size, like=consumer.weight)
+    z, A = _probe(producer), _probe(consumer).unflatten(1, (K, -1))
     with torch.no_grad():
-        before = consumer(A.flatten(1) if flat else A)
+        made, before = producer(z), consumer(A.flatten(1, 2))
         _recode_output(producer, T)
         _recode_input(consumer, T.inverse())
-        after = consumer(T(A, 1).flatten(1) if flat else T(A, 1))
+        remade, after = producer(z), consumer(T(A, 1).flatten(1, 2))
+    _refuse("the layer before", _moved(T(made, 1), remade), made, tolerance)
     middle = (..., *(n // 2 for n in before.shape[2:]))
     inside, border = _moved(before[middle], after[middle]), _moved(before, after)
     _refuse("the next layer", inside, A, tolerance)
@@ -402,17 +407,28 @@ def _neighbours(model: nn.Module, name: str, T: Affine) -> tuple[nn.Module, nn.M
     raise ValueError(f"fold: no weights around {name!r} in this forward; use the inserted form")
 
 
+def _probe(m: nn.Module) -> Tensor:
+    """Random input for a layer, so large that the middle of its output is free of padding."""
+    if isinstance(m, nn.Linear):
+        return _random(2, m.in_features, like=m.weight)
+    if isinstance(m, nn.BatchNorm2d):
+        return _random(2, m.num_features, 4, 4, like=m.weight)
+    size = 4 * max(m.kernel_size) * max(m.dilation)
+    return _random(2, m.in_channels, size, size, like=m.weight)
+
+
 def _recode_output(m: nn.Module, T: Affine) -> None:
     """W -> Q W, b -> Q b + t, over the output channels; a BatchNorm has a diagonal W."""
     M, t = T.matrix.to(m.weight), T.shift.to(m.weight)
     W = m.weight.diag() if isinstance(m, nn.BatchNorm2d) else m.weight
     W = torch.einsum("jk,k...->j...", M, W)
+    alone = isinstance(m, nn.BatchNorm2d) or getattr(m, "groups", 1) > 1
+    if alone and not torch.equal(M, M.diag().diag()):
+        raise ValueError(
+            f"fold: got a {T.kind} at a BatchNorm or grouped convolution, which keeps channels "
+            "apart; use the inserted form"
+        )
     if isinstance(m, nn.BatchNorm2d):
-        if not torch.equal(M, M.diag().diag()):
-            raise ValueError(
-                f"fold: got a {T.kind} at a BatchNorm, which treats each channel alone; "
-                "use the inserted form"
-            )
         W = W.diag()
     _set(m, W, t if m.bias is None else M @ m.bias + t)
 

@@ -24,9 +24,14 @@ def _class_index(y: Scores, c: Classes) -> Tensor:
     n, classes = y.shape
     if c is None:
         return y.argmax(1)
-    index = torch.as_tensor(c, device=y.device)
-    if index.dtype == torch.bool or index.is_floating_point() or index.is_complex():
+    try:
+        index = torch.as_tensor(c, device=y.device)
+        whole = index.dtype != torch.bool and not (index.is_floating_point() or index.is_complex())
+    except (TypeError, ValueError, RuntimeError):  # a word, a ragged list
+        whole = False
+    if not whole:
         raise ValueError(f"target: got {c!r}, wanted a class index; pass an int or a LongTensor")
+    index = index.long()
     if index.ndim > 1 or (index.ndim == 1 and len(index) != n):
         raise ValueError(
             f"target: got classes of shape {tuple(index.shape)} for {n} images, "

@@ -1,4 +1,4 @@
-"""Training that gives the same numbers on every machine: own random stream, one thread, float64.
+"""Training that prints the same digits on every machine: own random stream, one thread, float64.
 
 Sums in another order differ by 1e-16 relative in float64; a few hundred steps do not grow that
 into a digit anybody prints.  In float32, where the differences are 1e-7, they do.
@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, Shaped
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from zerocam.cam import forked
 from zerocam.models import WEIGHTS, SceneNet
 from zerocam.scenes import digit_scenes
 
@@ -71,6 +72,7 @@ def fit(
     if optimiser not in OPTIMISERS:
         raise ValueError(f"optimiser: got {optimiser!r}, wanted one of {', '.join(OPTIMISERS)}")
     parameters = list(model.parameters())
+    device = parameters[0].device
     if len(x) != len(targets) or len(x) == 0:
         raise ValueError(f"targets: got {len(targets)} for {len(x)} images, wanted one per image")
     if batch < 1 or epochs < 1:
@@ -92,8 +94,11 @@ def fit(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(seed)  # dropout draws from the global stream; fork_rng restores it
+        with forked(device), torch.enable_grad():
+            # Dropout draws from the global stream of the model's device.
+            torch.default_generator.manual_seed(seed)
+            if device.type != "cpu":
+                torch.get_device_module(device).manual_seed(seed)
             model.train()
             for _ in range(epochs):
                 for rows in torch.randperm(len(x), generator=order).split(batch):
