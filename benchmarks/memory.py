@@ -1,4 +1,4 @@
-"""Peak memory of one call, each in a process of its own; Linux only, where the kernel keeps it.
+"""Peak memory of one call, each in a process of its own; only Linux lets the mark start again.
 
 The peak counts from "model loaded, input built", after a call on a tiny network, so that loading
 code does not count.  The C library is told to hand freed memory back at once: else the mark shows
@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import calls
 
 MEBI = 2**20
+MARK = Path("/proc/self/clear_refs")
 
 
 def _status(key: str) -> float:
@@ -35,14 +36,16 @@ def _peak(name: str, what: str, batch: int, size: int) -> float:
     tiny = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), *head).eval()
     every[what](tiny, torch.randn(1, 3, 16, 16), "0")
     model, x, layer = calls.net(name, size, batch)
-    Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts again from here
+    MARK.write_text("5")  # the highest mark starts again from here
     before = _status("VmRSS")
     every[what](model, x, layer)
     return _status("VmHWM") - before
 
 
 def peaks(names: list[str], batch: int, size: int = 224) -> list[dict]:
-    """For each network: MiB added by each call, and the size of the layer's activations."""
+    """For each network: MiB added by each call, and the layer's activations; off Linux, nothing."""
+    if not MARK.exists():
+        return []
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["torch", "torchvision", "zerocam", "captum.attr", "torchcam.methods", "pytorch_grad_cam"]

@@ -209,11 +209,12 @@ def _environment(process: psutil.Process) -> dict[str, str]:
 
 
 def _memory(processes: list[psutil.Process]) -> dict[str, float]:
-    """MiB, shared pages divided among those who share them: of kernels, and of all."""
+    """MiB, of kernels and of all; shared pages divided among sharers, not counted on macOS."""
     found = {"kernel": 0.0, "all": 0.0}
     for process in processes:
         try:
-            size = process.memory_full_info().pss / 2**20
+            full = process.memory_full_info()
+            size = getattr(full, "pss", full.uss) / 2**20
             kernel = "ipykernel" in " ".join(process.cmdline())
         except psutil.Error:
             continue

@@ -381,7 +381,9 @@ def main(modules: list[str]) -> int:
     os.chdir(ROOT)
     mutants = [m for m in MUTANTS if not modules or m[0] in modules]
     tests = tuple(sorted({test_of(m) for m in mutants}))
-    # Each mutant has a process of its own, forked from one that has imported torch already.
+    # Each mutant has a process of its own, forked from one that has imported torch already, which
+    # macOS allows to those who ask.
+    os.environ.setdefault("OBJC_DISABLE_INITIALIZE_FORK_SAFETY", "YES")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "torchvision", "hypothesis", "jaxtyping", "beartype"])
     with context.Pool(2, maxtasksperchild=1) as pool:

@@ -77,6 +77,49 @@ def test_a_run_without_a_report_has_failed(tmp_path):
     assert not run_tests.verdict(2, None)[0]
 
 
+# The environment
+
+
+@pytest.fixture
+def setup(tmp_path):
+    """`make setup` in a folder with a space in its name, with a Python that is too old."""
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, folder)
+
+    def run(with_environment: bool) -> subprocess.CompletedProcess:
+        if with_environment:
+            (folder / ".venv" / "bin").mkdir(parents=True)
+            python = folder / ".venv" / "bin" / "python"
+            python.write_text('#!/bin/sh\necho "$@" >> asked\n')
+            python.chmod(0o755)
+        command = ["make", "setup", "PYTHON=false"]
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "VENV"))}
+        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+
+    run.folder = folder
+    return run
+
+
+def test_an_old_python_is_refused(setup):
+    done = setup(with_environment=False)
+    assert done.returncode != 0
+    assert "Python 3.11 or later is needed; false is" in done.stdout
+
+
+def test_an_environment_that_is_there_needs_no_other_python(setup):
+    done = setup(with_environment=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "-m pip install" in (setup.folder / "asked").read_text()
+    assert (setup.folder / ".venv" / ".stamp").exists()
+
+
+def test_the_gate_names_its_environment_without_the_folders_above():
+    (venv,) = [word for word in run_tests.GATES["book"] if word.startswith("VENV=")]
+    assert not os.path.isabs(venv.removeprefix("VENV="))
+
+
 # The book
 
 
@@ -97,8 +140,8 @@ def build(tmp_path):
         toc = "format: jb-book\nroot: book/index\nchapters:\n- file: notebooks/01-page\n"
         toc += "".join(f"- file: book/{name}\n" for name in pages if name != "index")
         (tmp_path / "book" / "_toc.yml").write_text(toc)
-        stamp = f"{sys.prefix}/.stamp"
-        command = ["make", "-f", str(ROOT / "Makefile"), "-o", stamp, f"VENV={sys.prefix}", "book"]
+        (tmp_path / ".venv").symlink_to(sys.prefix)
+        command = ["make", "-f", str(ROOT / "Makefile"), "-o", ".venv/.stamp", "book"]
         env = {
             k: v for k, v in os.environ.items() if not k.startswith(("ZEROCAM_", "MAKE", "MFLAGS"))
         }

@@ -164,7 +164,7 @@ def test_each_dependency_is_pinned_for_every_platform():
 def test_conda_reads_the_one_list():
     *conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert [re.match(r"\w+", line).group() for line in conda] == ["python", "pip"]
-    assert pip == {"pip": ["-c requirements.lock", "-e .[book,test]"]}
+    assert pip == {"pip": ["-c requirements.lock", "-e .[book,test,course]"]}
 
 
 def test_the_version_is_one():

@@ -11,11 +11,16 @@ LEFT_OUT = re.compile(r"nvidia-|cuda-|triton$|torch$|torchvision$|zerocam$|pip$|
 HEAD = """\
 # Exact versions, for every platform: pip install -c requirements.lock -e '.[book,test,course]'
 # Written by `make lock`; what is needed at all is in pyproject.toml.
-torch==2.14.1; platform_system != "Linux" or platform_machine != "aarch64"
+torch=={torch}; platform_system != "Linux" or platform_machine != "aarch64"
 torch==2.9.1; platform_system == "Linux" and platform_machine == "aarch64"
-torchvision==0.29.1; platform_system != "Linux" or platform_machine != "aarch64"
+torchvision=={torchvision}; platform_system != "Linux" or platform_machine != "aarch64"
 torchvision==0.24.1; platform_system == "Linux" and platform_machine == "aarch64"
 """
+
+
+def version(name: str) -> str:
+    """The installed version, without what names the build."""
+    return distribution(name).version.split("+")[0]
 
 
 def needed(name: str, extras: frozenset[str], seen: set) -> set[str]:
@@ -34,6 +39,6 @@ def needed(name: str, extras: frozenset[str], seen: set) -> set[str]:
 
 if __name__ == "__main__":
     names = needed("zerocam", frozenset(EXTRAS["zerocam"]), set())
-    print(HEAD, end="")
+    print(HEAD.format(torch=version("torch"), torchvision=version("torchvision")), end="")
     for name in sorted(n for n in names if not LEFT_OUT.match(n)):
-        print(f"{name}=={distribution(name).version}")
+        print(f"{name}=={version(name)}")

@@ -24,7 +24,8 @@ GATES = {
     "package": [*PYTEST, *PAIR, "--dist", "loadgroup"],
     "mutants": [sys.executable, "tests/mutants.py"],
     "notebooks": [*PYTEST, *ALONE, *NBVAL, "notebooks"],
-    "book": ["make", "book", f"VENV={sys.prefix}"],
+    # Relative: make splits at spaces, and the folder above may have some.
+    "book": ["make", "book", f"VENV={os.path.relpath(sys.prefix)}"],
     "browser": [sys.executable, "tests/site/browser.py"],
     "site": [*PYTEST, *ALONE, "tests/site"],
     "style": [*RUFF, "check", "."],
