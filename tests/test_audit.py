@@ -296,17 +296,19 @@ def test_the_model_is_left_as_it_was():
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.parametrize(("dropout", "where"), [(0.0, "head"), (0.5, "whole model")])
 @pytest.mark.parametrize("layer", ["features", "features.act3"])
 @pytest.mark.parametrize("named", [None, {"Score-CAM": methods.score_cam}])
-def test_a_model_in_training_mode_is_left_as_it_was(named, layer):
+def test_a_model_in_training_mode_is_left_as_it_was(untyped, named, layer, dropout, where):
     """On the head and by whole passes: no mode changes, no running mean of a BatchNorm moves."""
-    model = models.SceneNet(dropout=0.5, dtype=torch.float64).train()
+    model = models.SceneNet(dropout=dropout, dtype=torch.float64).train()
     model.head.pool.eval()
     modes = [m.training for m in model.modules()]
     before = {k: v.clone() for k, v in model.state_dict().items()}
     x = torch.rand(2, 1, 40, 40, generator=torch.Generator().manual_seed(0)).double()
     report = audit.audit(named, model, x, 1, layer=layer, symmetries=["mixing", "shift"])
     assert report.errors == {}, "dropout draws anew at each run, and that is not the symmetry's"
+    assert set(report.ran_on.values()) == {where if named is None else "whole model"}
     assert [m.training for m in model.modules()] == modes
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
@@ -330,11 +332,18 @@ class Backwards(nn.Module):
 
 
 def test_inference_mode_changes_nothing():
-    model, x = Net(heads()["mlp"]), images()
+    class Gated(Net):
+        """Its head multiplies A by what goes around the layer."""
+
+        def forward(self, x):
+            return self.head(self.features(x) * x.sum(1, keepdim=True))
+
+    model, x = Gated(heads()["mlp"]), images()
     expected = audit.audit(None, model, x, 2, layer="features")
     with torch.inference_mode():
         assert audit.audit(None, model, x, 2, layer="features").frame.equals(expected.frame)
     assert expected.errors == {}
+    assert set(expected.ran_on.values()) == {"head"}
 
 
 @pytest.mark.claim("C5")

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from zerocam import ledger
 from zerocam.checks import EXERCISES
 
 ROOT = Path(__file__).parents[1]
@@ -40,8 +41,7 @@ STUB = "    ...  # your work here"
 
 def chapters(root: Path = ROOT) -> dict[str, dict]:
     """File name -> notebook, in reading order."""
-    paths = sorted((root / "notebooks").glob("[0-9][0-9]-*.ipynb"))
-    return {p.name: json.loads(p.read_text(encoding="utf-8")) for p in paths}
+    return {c.path.name: c.notebook for c in ledger.chapters(root)}
 
 
 def text(cell: dict) -> str:

@@ -5,11 +5,9 @@ in ``{citation}``.  Unset, none of them appears.
 """
 
 import os
-from pathlib import Path
 
 import yaml
-from docutils.parsers.rst import Directive
-from docutils.statemachine import StringList
+from directive import Markdown
 from sphinx.util import logging
 
 ADDRESS = os.environ.get("ZEROCAM_REPOSITORY", "").strip().removesuffix("/").removesuffix(".git")
@@ -41,25 +39,10 @@ def _configure(app, config):
     }
 
 
-class _Markdown(Directive):
-    """A directive that stands for the Markdown text it writes."""
-
-    def text(self, root: Path) -> str:
-        raise NotImplementedError
-
-    def run(self):
-        from docutils import nodes
-
-        box = nodes.container(classes=[self.name])
-        text = self.text(Path(self.state.document.settings.env.app.srcdir))
-        self.state.nested_parse(StringList(text.splitlines(), self.name), 0, box)
-        return [box] if text else []
-
-
-class LaunchLinks(_Markdown):
+class LaunchLinks(Markdown):
     """Where the source is and where it runs; nothing without an address."""
 
-    def text(self, root):
+    def lines(self, root):
         """One line of links."""
         links = [f"[Source]({ADDRESS})"] * bool(ADDRESS)
         if ADDRESS.startswith("https://github.com/"):
@@ -68,13 +51,13 @@ class LaunchLinks(_Markdown):
                 f"[Run on Binder]({BINDER}/v2/gh/{name}/{BRANCH}?urlpath=lab/tree/notebooks)",
                 f"[Open in Colab]({COLAB}/github/{name}/blob/{BRANCH})",
             ]
-        return " · ".join(links)
+        return [" · ".join(links)] if links else []
 
 
-class Citation(_Markdown):
+class Citation(Markdown):
     """How to cite the book, from CITATION.cff."""
 
-    def text(self, root):
+    def lines(self, root):
         """A BibTeX entry."""
         cff = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
         fields = {
@@ -84,7 +67,7 @@ class Citation(_Markdown):
             "version": cff["version"],
         } | ({"url": ADDRESS} if ADDRESS else {})
         lines = [f"  {key:<7} = {{{value}}}," for key, value in fields.items()]
-        return "\n".join(["```bibtex", "@misc{zeromean,", *lines, "}", "```"])
+        return ["```bibtex", "@misc{zeromean,", *lines, "}", "```"]
 
 
 def setup(app):

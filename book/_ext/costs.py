@@ -11,9 +11,8 @@ import json
 import re
 from pathlib import Path
 
+from directive import Markdown
 from docutils import nodes
-from docutils.parsers.rst import Directive
-from docutils.statemachine import StringList
 from sphinx.util import logging
 
 from zerocam import ledger
@@ -189,24 +188,31 @@ def markdown(rows: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in (head, line, *body)]
 
 
-class Speed(Directive):
+class Speed(Markdown):
     """A part of the benchmarks."""
 
     required_arguments = 1
 
+    box = "costs"
+
+    def found(self) -> dict:
+        """The file."""
+        path = Path(self.state.document.settings.env.app.srcdir) / RESULTS
+        self.depends_on(path)
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def lines(self, root):
+        """A table, or how it was made."""
+        part, found = self.arguments[0], self.found()
+        return [made(found)] if part == "made" else markdown(TABLES[part](found))
+
     def run(self):
-        """Read the file, draw the part."""
-        env = self.state.document.settings.env
-        path = Path(env.app.srcdir) / RESULTS
-        env.note_dependency(str(path))
-        found, part = json.loads(path.read_text(encoding="utf-8")), self.arguments[0]
-        if part == "picture":
-            figure = f'<div class="drawn" role="img" aria-label="{html.escape(said(found))}">'
-            return [nodes.raw("", f"{figure}{picture(found)}</div>", format="html")]
-        lines = [made(found)] if part == "made" else markdown(TABLES[part](found))
-        box = nodes.container(classes=["costs"])
-        self.state.nested_parse(StringList(lines, RESULTS), 0, box)
-        return [box]
+        """Draw the part."""
+        if self.arguments[0] != "picture":
+            return super().run()
+        found = self.found()
+        figure = f'<div class="drawn" role="img" aria-label="{html.escape(said(found))}">'
+        return [nodes.raw("", f"{figure}{picture(found)}</div>", format="html")]
 
 
 # ---- the budget of the book ---------------------------------------------------------------------
@@ -243,22 +249,21 @@ def over(costs: dict[str, dict[str, float]]) -> list[str]:
     ]
 
 
-class Budget(Directive):
+class Budget(Markdown):
     """A row for each chapter; what only the finished build knows is filled in at its end."""
 
-    def run(self):
-        """Write the table as Markdown and parse it."""
-        env = self.state.document.settings.env
-        root = Path(env.app.srcdir)
+    box = "costs"
+
+    def lines(self, root):
+        """The table."""
         rows = [["Chapter", *SAYS.values()], ["*at most*", *map(str, LIMITS.values())]]
         for name, cost in budget(root).items():
-            env.note_dependency(str(root / "notebooks" / f"{name}.ipynb"))
+            self.depends_on(root / "notebooks" / f"{name}.ipynb")
             rows.append([f"[{int(name[:2])}](../notebooks/{name}.ipynb)"])
             rows[-1] += [str(cost.get(key, f"budget-{key}-{name}")) for key in LIMITS]
+        env = self.state.document.settings.env
         env.budget_page = env.docname
-        box = nodes.container(classes=["costs"])
-        self.state.nested_parse(StringList(markdown(rows), "budget"), 0, box)
-        return [box]
+        return markdown(rows)
 
 
 def _finish(app, exception):

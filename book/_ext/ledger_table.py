@@ -2,24 +2,20 @@
 
 from pathlib import Path
 
+from directive import Markdown
 from docutils import nodes
-from docutils.parsers.rst import Directive
-from docutils.statemachine import StringList
 from mdit_py_plugins.anchors.index import slugify
 from sphinx.util import logging
 
 from zerocam import ledger
 
 
-class Table(Directive):
+class Table(Markdown):
     """Each claim, its proof, where it ran, the test that guards it, and the verdicts."""
 
-    def run(self):
-        """Write the table as Markdown and parse it."""
-        env = self.state.document.settings.env
-        root = Path(env.app.srcdir)
-        for path in (root / "book" / "claims.toml", *(c.path for c in ledger.chapters(root))):
-            env.note_dependency(str(path))  # the page is read again when one of these changes
+    def lines(self, root):
+        """The table."""
+        self.depends_on(root / "book" / "claims.toml", *(c.path for c in ledger.chapters(root)))
         ran, guarded = ledger.checks(root), ledger.guards(root)
         lines = ["::::{list-table}", ":header-rows: 1", ":widths: 15 51 34", ""]
         lines += ["* - Claim", "  - It says", "  - Proof, run and test"]
@@ -43,9 +39,7 @@ class Table(Directive):
                 lines += [f"  - {paragraphs[0]}"]
                 for paragraph in paragraphs[1:]:
                     lines += ["", f"    {paragraph}"]
-        box = nodes.container(classes=["ledger"])
-        self.state.nested_parse(StringList([*lines, "::::"], "ledger"), 0, box)
-        return [box]
+        return [*lines, "::::"]
 
 
 def _name_places(app, doctree):
