@@ -127,6 +127,11 @@ def test_the_names_that_others_rely_on_stand_in_the_package():
         assert required == {a.strip("*") for a in arguments.split() if "=" not in a}, name
 
 
+def test_the_notation_page_lists_what_the_package_offers():
+    page = (ROOT / "book" / "notation.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.M)) == sorted(zerocam.__all__)
+
+
 def code_lines(source: str) -> int:
     """Lines that hold code: no docstring, comment or blank, so that equations cost nothing."""
     tree, prose = ast.parse(source), set()
