@@ -174,8 +174,9 @@ def test_conda_reads_the_one_list():
 
 def test_the_version_is_one():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
-    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == zerocam.__version__ == version
+    assert f"## {version} - {cited['date-released']}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_each_mutant_has_one_place_and_a_test():

@@ -15,7 +15,7 @@ from zerocam.cam import (
 from zerocam.models import suggest_layer
 from zerocam.symmetries import reparametrize
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "activations",
