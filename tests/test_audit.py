@@ -425,3 +425,27 @@ def test_the_trained_imagenet_network_gives_the_same_table(untyped):  # tracing 
     assert set(report.ran_on.values()) == {"head"}
     got = {name: tuple(v.split(" (")[0] for v in row) for name, row in report.table().T.items()}
     assert got == {name: tuple(WORD[v] for v in row) for name, row in GAP.items()}
+
+
+def test_a_target_that_does_not_fit_is_refused_before_any_method_runs():
+    model = Net(heads()["gap"])
+    with pytest.raises(ValueError, match="target: got class 5, wanted 0 to 4"):
+        audit.audit([zerocam.grad_cam], model, images(), 5, layer="features")
+
+
+class NoGrad(Net):
+    """Its features run under no_grad, as a frozen backbone often does."""
+
+    def forward(self, x):
+        with torch.no_grad():
+            A = self.features(x)
+        return self.head(A)
+
+
+def test_no_map_that_cannot_be_made_is_audited():
+    model = NoGrad(heads()["gap"])
+    assert audit.cut(model, images(), "features") is None
+    with torch.no_grad():
+        assert audit.cut(Net(heads()["gap"]), images(), "features") is not None
+    with pytest.raises(ValueError, match="no gradient of the target reaches it"):
+        audit.audit([zerocam.grad_cam], model, images(), layer="features")

@@ -5,6 +5,7 @@ Arithmetic is exact where exactness is claimed: see nets.py.
 
 import copy
 import threading
+import warnings
 
 import captum.attr
 import pytest
@@ -14,7 +15,7 @@ from nets import C, K, Net, Z, h, heads, images, integers, w
 from torch import nn
 
 import zerocam
-from zerocam import cam, targets
+from zerocam import cam, references, targets
 
 HEADS = list(heads())
 
@@ -429,7 +430,9 @@ def blank_net(weight: float) -> nn.Sequential:
         (-1.0, [0.0, 2.0], "all negative"),
         (0.0, [1.0, 2.0], "zero gradient"),
         (1.0, [2.0, 2.0], "constant"),
-        (1.0, [0.0, 0.0], "constant"),
+        (1.0, [0.0, 0.0], "silent layer"),
+        (0.0, [0.0, 0.0], "silent layer"),
+        (-1.0, [2.0, 2.0], "all negative"),
         (1e-9, [1.0, 2.0], "tiny"),
     ],
 )
@@ -439,6 +442,25 @@ def test_a_blank_map_has_a_reason(weight, pixels, reason):
     assert zerocam.explain_blank(model, x, 0, layer="0") == [reason]
     if reason in ("all negative", "zero gradient"):
         assert not zerocam.grad_cam(model, x, 0, layer="0").any()
+
+
+@pytest.mark.parametrize(
+    ("weight", "pixels", "reference", "reason"),
+    [
+        (-1.0, [1.0, 2.0], references.spatial_mean, "not blank"),  # M = 0.5, -0.5
+        (-1.0, [2.0, 2.0], references.spatial_mean, "constant"),
+        (1.0, [0.0, 0.0], references.spatial_mean, "silent layer"),
+        (-1.0, [0.0, 0.0], torch.ones(1, 1, 1, 1), "constant"),  # M = 1, 1
+        (1.0, [0.0, 1.0], torch.ones(1, 1, 1, 1), "all negative"),
+    ],
+)
+def test_the_reason_is_that_of_the_map_with_its_reference(weight, pixels, reference, reason):
+    x, model = torch.tensor([[[pixels]]]), blank_net(weight)
+    at = {"layer": "0", "reference": reference}
+    assert zerocam.explain_blank(model, x, 0, **at) == [reason]
+    M = zerocam.grad_cam(model, x, 0, relu=False, **at)
+    assert (reason == "silent layer") <= (not M.any())
+    assert (reason == "all negative") == bool((M <= 0).all() and M.any())
 
 
 def test_a_saturated_softmax_is_a_zero_gradient_and_its_logit_is_not():
@@ -507,6 +529,12 @@ def gap():
     return Net(heads()["gap"])
 
 
+def scripted():
+    with warnings.catch_warnings():  # torch would rather have it replaced
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(blank_net(1.0), torch.ones(1, 1, 1, 2))
+
+
 REFUSED = [
     (gap, images(), {"layer": "feature"}, "got 'feature', wanted a module name.*features"),
     (gap, images(), {"layer": nn.Identity()}, "got a Identity that is not part of this Net"),
@@ -514,9 +542,9 @@ REFUSED = [
     (gap, images(), {"layer": "head"}, r"got output of shape \(2, 5\), .*before the pooling"),
     (gap, images(), {"layer": "head.0"}, "wanted a spatial size above 1 x 1"),
     (Unused, images(), {"layer": "spare"}, "'spare': not reached in this forward"),
-    (Unused, images(), {"layer": "dead"}, "does not depend on layer 'dead'"),
+    (Unused, images(), {"layer": "dead"}, "'dead': no gradient of the target reaches it"),
     (gap, images(), {"target": 5}, "got class 5, wanted 0 to 4"),
-    (gap, images(), {"target": lambda y: y.detach()[:, 0]}, "does not depend on layer"),
+    (gap, images(), {"target": lambda y: y.detach()[:, 0]}, "'features': no gradient of the tar"),
     (gap, images(), {"target": lambda y: y.sum()}, r"got \(\) from the callable, wanted one"),
     (gap, images(), {"target": lambda y: 1.0}, "got float from the callable"),
     (gap, images()[0], {}, r"x: got torch.float64 of shape \(2, 2, 4\), wanted a float"),
@@ -531,7 +559,10 @@ REFUSED = [
     ),
     (lambda: Answers(lambda A: {"out": A}), images(), {}, "model: got dict as its output"),
     (lambda: Answers(lambda A: A.mean((1, 2, 3))), images(), {}, r"model: got shape \(2,\)"),
-    (lambda: Answers(lambda A: A.detach().mean((2, 3))), images(), {}, "does not depend on"),
+    (lambda: Answers(lambda A: A), images(), {}, r"got shape \(2, 2, 2, 4\).*mean\(\(2, 3\)\)"),
+    (lambda: Answers(lambda A: A.mean((2, 3)) + torch.nan), images(), {}, "scores: got NaN or inf"),
+    (lambda: Answers(lambda A: A.detach().mean((2, 3))), images(), {}, "cut by a detach, no_grad"),
+    (scripted, images(), {"layer": "0"}, "model: got TorchScript, wanted the nn.Module it was"),
 ]  # fmt: skip
 
 

@@ -37,9 +37,10 @@ def heading(page: str, code: str) -> str:
 
 @pytest.fixture(scope="module")
 def faq():
-    """The page's names after its first block: Tiny, net, x, cat, ..."""
+    """The page's names after its two boxes: Tiny, net, x, cat, ..., and the other libraries."""
     names: dict = {}
-    run(blocks((BOOK / "faq.md").read_text())[0][0], names)
+    for code, expected in blocks((BOOK / "faq.md").read_text())[:2]:
+        assert run(code, names) == expected
     return names
 
 
@@ -54,10 +55,17 @@ def test_every_snippet_prints_what_stands_below_it():
     found = blocks(page)
     assert len(found) == page.count("```python")
     assert sum(bool(expected) for _, expected in found) == page.count("```text")
-    first: dict = {}
-    assert run(found[0][0], first) == found[0][1]
-    for code, expected in found[1:]:  # each runs by itself, as the page says
-        assert run(code, dict(first)) == expected, f"{heading(page, code)!r}\n{code}"
+    ours: dict = {}
+    assert run(found[0][0], ours) == found[0][1]
+    theirs: dict = {}
+    assert run(found[1][0], theirs) == ""
+    alone = 0
+    for code, expected in found[2:]:  # each runs by itself, as the page says
+        others = {name: value for name, value in theirs.items() if name in code}
+        assert run(code, ours | others) == expected, f"{heading(page, code)!r}\n{code}"
+        alone += not others
+    assert alone >= 15  # and these need no other library
+    assert not {"captum", "pytorch_grad_cam", "torchcam"} & set(re.findall(r"\w+", found[0][0]))
 
 
 def test_the_page_for_models_of_ones_own_prints_what_stands_below():
@@ -78,6 +86,10 @@ def test_there_are_questions_and_each_has_a_snippet():
 
 def test_the_readme_prints_what_stands_below_it():
     page = (BOOK.parent / "README.md").read_text()
+    top = page[:1000]  # the first screen takes the hurried reader to the answers
+    assert "blank heatmap" in top
+    assert "(book/faq.md)" in top
+    assert "python -m zerocam map" in top
     [(code, expected)] = blocks(page)
     assert len(code.split("\n")) <= 12
     assert run(code, {}) == expected
@@ -111,11 +123,12 @@ def test_captum_takes_one_class_for_a_batch(faq):
     assert torch.equal(map_, zerocam.grad_cam(net, batch, cat, layer="conv", relu=False))
 
 
-def test_two_libraries_draw_three_causes_of_a_blank_alike(faq):
-    """All negative, zero gradient, constant: the same zeros."""
+def test_two_libraries_draw_four_causes_of_a_blank_alike(faq):
+    """A silent layer, zero gradient, all negative, constant: the same zeros."""
     Tiny, alpha, x = faq["Tiny"], faq["alpha"], faq["x"]
     even = torch.ones_like(x)
-    for model, image, c in ((faq["net"], x, 2), (Tiny(0 * alpha), x, 0), (faq["net"], even, 0)):
+    cases = [(faq["net"], 0 * x, 0), (Tiny(0 * alpha), x, 0), (faq["net"], x, 2)]
+    for model, image, c in [*cases, (faq["net"], even, 0)]:
         with GradCAM(model, [model.conv]) as cam:
             assert not cam(image, [ClassifierOutputTarget(c)]).any()
         with TorchCAM(model, "conv") as cam:

@@ -1,7 +1,9 @@
 """Networks: what they compute by hand, what their parts are called, and that weights are theirs."""
 
+import contextlib
 from importlib.resources import files
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -383,8 +385,9 @@ def test_a_named_layer_comes_with_its_reshape():
     [
         (nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.ones(1, 3, 2, 2), "got none to sug"),
         (nn.Sequential(nn.Conv2d(3, 2, 1)), torch.ones(1, 3, 2, 2), "model: got shape"),
-        (small(), torch.ones(3, 8, 8), r"x: got shape \(3, 8, 8\), wanted \(N, ch, H, W\)"),
-        (small(), torch.ones(0, 3, 8, 8), "wanted .* with N > 0"),
+        (small(), torch.ones(3, 8, 8), r"x: got .* \(3, 8, 8\), wanted .*\(N, ch, H, W\)"),
+        (small(), torch.ones(0, 3, 8, 8), "x: got an empty batch"),
+        (small(), np.ones((1, 3, 8, 8)), "x: got ndarray, wanted a float tensor"),
         (small(nn.ReLU()), torch.full((1, 3, 8, 8), torch.nan), "got NaN or inf"),
         (
             nn.Sequential(nn.Conv2d(3, 4, 2, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
@@ -397,6 +400,39 @@ def test_no_suggestion_says_why(untyped, model, x, message):
         zerocam.suggest_layer(model, x)
 
 
+class Cut(nn.Module):
+    """A backbone and a head, and the gradient cut between them, or behind."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.how = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), how
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        with torch.no_grad() if self.how == "no_grad" else contextlib.nullcontext():
+            A = self.body(x)
+        y = self.head(A.mean((2, 3)))
+        return y.detach() if self.how == "detach" else y
+
+
+@pytest.mark.parametrize("how", ["no_grad", "detach"])
+def test_where_the_gradient_is_cut_that_is_said_once(how):
+    with pytest.raises(ValueError, match="cut by a detach, no_grad or") as refused:
+        zerocam.suggest_layer(Cut(how), torch.ones(1, 3, 8, 8))
+    assert str(refused.value).count("no gradient of the target") == 1
+    assert zerocam.suggest_layer(Cut("not"), torch.ones(1, 3, 8, 8))[0] == {"layer": "body"}
+
+
+def test_a_head_of_zeros_is_not_said_to_read_one_position():
+    model = small(nn.ReLU())
+    with torch.no_grad():
+        model(torch.ones(1, 3, 8, 8))
+        model[3].weight.zero_()
+    with pytest.raises(ValueError, match="not '1': the gradient of every score is zero there"):
+        zerocam.suggest_layer(model, torch.ones(1, 3, 8, 8))
+
+
 # ---- refusals -----------------------------------------------------------------------------------
 
 
@@ -405,6 +441,9 @@ def test_no_suggestion_says_why(untyped, model, x, message):
     [
         (lambda: SceneNet(activation="elu"), "got 'elu', wanted one of relu, gelu, silu, tanh"),
         (lambda: models.imagenet_class("tiger kat"), "got 'tiger kat'.*nearest: tiger cat"),
+        (lambda: models.imagenet_class("cat"), "nearest: tiger cat, Persian cat, Siamese cat"),
+        (lambda: models.imagenet_class("egyptian_Cat"), "nearest: Egyptian cat$"),
+        (lambda: models.imagenet_class(""), "nearest: tabby"),
         (lambda: models.torchvision_net("lenet"), "name: got 'lenet', wanted a classifier of"),
         (lambda: models.imagenet_input(255 * torch.ones(3, 2, 2)), "255, wanted 0 to 1; divide"),
     ],

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from zerocam import page
 from zerocam.__main__ import CHOICES, main, parser, run
@@ -55,6 +56,7 @@ def test_the_form_offers_what_the_command_takes(port):
     assert status == 200
     for choice in (*CHOICES["target"], *CHOICES["reference"]):
         assert f"<option>{choice}</option>" in text
+    assert ".catch(" in text  # it says so when no answer comes
     assert "http://" not in text
     assert "https://" not in text  # it asks no other machine for anything
 
@@ -67,7 +69,8 @@ def test_a_photograph_becomes_a_picture_with_its_numbers_and_nothing_is_kept(
     status, text = ask(port, "POST", path, cup, **KIND)
     assert status == 200
     answer = json.loads(text)
-    assert "class 967 (espresso), probability 0." in answer["text"]
+    assert "class 967 (espresso), score " in answer["text"]
+    assert "white is zero, red is for, blue against" in answer["text"]
     assert "target centred, zero: spatial_mean" in answer["text"]
     assert str(tmp_path) not in answer["text"]
     assert list(tmp_path.iterdir()) == []
@@ -110,7 +113,47 @@ def test_only_one_address_is_served(port):
 
 def test_the_command_refuses_a_model_it_cannot_make(capsys):
     assert main(["page", "--model", "nosuch:thing"]) == 1
-    assert "which cannot be imported" in capsys.readouterr().err
+    assert "No module named 'nosuch'" in capsys.readouterr().err
+
+
+def broken() -> nn.Module:
+    """A model whose forward raises what is not a ValueError."""
+
+    class Broken(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x)["logits"][None]["odd"]
+
+    return Broken(nn.Conv2d(3, 4, 5, 4), nn.ReLU())
+
+
+def test_whatever_the_model_raises_the_page_answers(cup, capsys):
+    def draw(words: list[str]) -> None:
+        run(parser().parse_args(words))
+
+    with page.server(draw, "test_page:broken", 0, CHOICES) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        status, text = ask(server.server_port, "POST", "/", cup, **KIND)
+        server.shutdown()
+        thread.join()
+    assert status == 422
+    assert "model: got " in json.loads(text)["error"]
+    assert "(test_page.py line" in json.loads(text)["error"]
+
+
+def test_the_page_takes_random_weights_when_told_to(cup, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr("zerocam.__main__.run", lambda args: seen.append(args.weights))
+
+    def once(draw, *_):
+        draw(["map", "photo"])
+        raise ValueError("enough")
+
+    monkeypatch.setattr("zerocam.__main__.server", once)
+    words = ["--model", "torchvision:resnet18", "--weights", "none"]
+    assert main(["page", *words]) == 1
+    assert seen == ["none"]
+    assert "enough" in capsys.readouterr().err
 
 
 def test_no_place_on_the_machine_is_told(port, capsys):

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,7 +205,9 @@ FRAMES = [RGB, RGB.transpose(Image.Transpose.ROTATE_180)]
         (lambda: file(FRAMES[0], "TIFF", save_all=True, append_images=FRAMES[1:]), "2 frames"),
         (lambda: file(Image.fromarray(np.ones((4, 4), "f4")), "TIFF"), "in mode F, wanted 8 or"),
         (lambda: file(Image.fromarray(np.full((4, 4), 70_000, "i4")), "TIFF"), "in mode I, wanted"),
-        (lambda: "no/such/file.png", "no/such/file.png', which cannot be read"),
+        (lambda: "no/such/file.png", "no/such/file.png', which cannot be read .*No such.*its name"),
+        (lambda: str(Path(__file__).parent), "which cannot be read .*its name"),
+        (lambda: __file__, r"which cannot be read \(cannot identify image file\); wanted a whole"),
     ],
 )
 def test_files_that_cannot_be_shown_are_refused(untyped, make, message):

@@ -26,7 +26,7 @@ from torch import Tensor, fx, nn
 from tqdm import tqdm
 
 from zerocam import methods as _methods
-from zerocam.cam import Layer, Reshape, Tap, _left_as_it_was, find_layer, grad_cam, tap
+from zerocam.cam import Layer, Reshape, Tap, _left_as_it_was, _score, find_layer, grad_cam, tap
 from zerocam.metrics import normalise
 from zerocam.references import spatial_mean
 from zerocam.symmetries import (
@@ -210,6 +210,7 @@ def audit(
     A, _, y, _ = tap(first.model, first.x, layer=first.layer, reshape=reshape)
     if target is None:
         target = y.argmax(1)
+    _score(y, target)  # a target that does not fit is refused here, not by each method in turn
     places = {key: head if head and _runs_on_head(m) else whole for key, m in named.items()}
     drawn, errors = _drawn(symmetries, model, A, seed)
 
@@ -313,10 +314,13 @@ def cut(model: nn.Module, x: Tensor, layer: str) -> _Place | None:
 
     class Around(fx.Tracer):
         def is_leaf_module(self, m: nn.Module, name: str) -> bool:
+            if not torch.is_grad_enabled():
+                raise ValueError("a no_grad in the forward, which the graph would lose")
             return name == layer or not f"{layer}.".startswith(f"{name}.")
 
     try:
-        graph = Around().trace(model)
+        with torch.enable_grad():
+            graph = Around().trace(model)
         (at,) = (node for node in graph.nodes if node.target == layer)
     except Exception:  # untraceable, or the layer runs twice or never: the caller uses the whole
         return None
@@ -427,7 +431,7 @@ def _drawn(
             try:
                 W = softmax_rows(model).weight.detach()
             except ValueError as error:
-                errors[kind] = str(error)
+                errors[kind] = str(error).removeprefix(f"{kind}: ")
                 continue
             K, size = W.shape[1], W.std().item()
         if kind == "affine" and {"shift", "mixing"} <= drawn.keys():

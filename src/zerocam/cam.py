@@ -33,6 +33,7 @@ Weights = Float[Tensor, "N K"]
 Map = Float[Tensor, "N h w"]
 Layer = str | nn.Module
 Reshape = Callable[[Tensor], Tensor]
+Zero = Callable[[Tensor], Tensor] | Tensor | None  # a reference, or None for zero
 
 CHUNK_BYTES = 2**27  # of gradients held at once by grad_cam_all
 
@@ -63,7 +64,7 @@ def grad_cam(
     *,
     layer: Layer,
     relu: bool = True,
-    reference: Callable[[Tensor], Tensor] | Tensor | None = None,
+    reference: Zero = None,
     reshape: Reshape | None = None,
     call: int | None = None,
 ) -> Map:
@@ -99,13 +100,7 @@ def grad_cam(
     return _grad_cam_of_tap(A, G, relu=relu, reference=reference).to(x.dtype)
 
 
-def _grad_cam_of_tap(
-    A: Features,
-    G: Features,
-    *,
-    relu: bool = True,
-    reference: Callable[[Tensor], Tensor] | Tensor | None = None,
-) -> Map:
+def _grad_cam_of_tap(A: Features, G: Features, *, relu: bool = True, reference: Zero = None) -> Map:
     M = signed_map(channel_weights(G), _referenced(A, reference))
     return M.relu() if relu else M
 
@@ -119,7 +114,7 @@ def grad_cam_all(
     *,
     layer: Layer,
     relu: bool = True,
-    reference: Callable[[Tensor], Tensor] | Tensor | None = None,
+    reference: Zero = None,
     reshape: Reshape | None = None,
     call: int | None = None,
 ) -> Float[Tensor, "N C h w"]:
@@ -171,24 +166,40 @@ def explain_blank(
     target: Target | Classes = None,
     *,
     layer: Layer,
+    reference: Zero = None,
     reshape: Reshape | None = None,
     call: int | None = None,
     tiny: float = 1e-6,
 ) -> list[str]:
     """Why a Grad-CAM map is drawn blank, per image; usual tools return the same zeros for all.
 
-    "zero gradient"  alpha = 0: the target is saturated, or does not listen to this layer
-    "all negative"   max M <= 0: every position speaks against s, counted from A = 0
-    "constant"       M does not vary over positions: min-max scaling would divide by zero
+    M is the signed map that `grad_cam` gives with these arguments, counted from `reference`.
+
+    "silent layer"   A = 0 and M = 0: no unit fired.  Is the input scaled as in training (0 to 1,
+                     or 0 to 255; mean and deviation)?  Are the weights loaded?
+    "zero gradient"  alpha = 0: the target is saturated (explain the logit, or the centred logit),
+                     or the scores do not listen to this layer (name an earlier one)
+    "all negative"   max M <= 0: every position speaks against s (draw relu=False; the reference
+                     `spatial_mean` shows where most and least; `targets.centred` asks for more
+                     than the average class)
+    "constant"       M does not vary over positions, so min-max scaling would divide by zero: an
+                     even image, or one the layer cannot tell apart (name an earlier one)
     "tiny"           0 < max M < `tiny` [score]: the epsilon of usual normalisations swallows it
+                     (divide by the maximum before drawing)
     "not blank"      none of these
+
+    Raises ValueError as `grad_cam` does.
     """
     A, G, *_ = tap(model, x, target, layer=layer, reshape=reshape, call=call)
     alpha = channel_weights(G)
     reasons = []
-    for weights, M in zip(alpha, signed_map(alpha, A), strict=True):
+    for fired, weights, M in zip(
+        A, alpha, signed_map(alpha, _referenced(A, reference)), strict=True
+    ):
         low, high = M.min().item(), M.max().item()
-        if not weights.any():
+        if not (fired.any() or M.any()):
+            reasons.append("silent layer")
+        elif not weights.any():
             reasons.append("zero gradient")
         elif high <= 0 and low < 0:
             reasons.append("all negative")
@@ -247,7 +258,7 @@ def find_layer(model: nn.Module, layer: Layer) -> tuple[str, nn.Module]:
             f"{type(model).__name__}, wanted one of its modules; take it from this very model"
         )
     if not isinstance(layer, str):
-        raise ValueError(f"layer: got {layer!r}, wanted a dotted name or a module of the model")
+        raise ValueError(f"layer: got {layer!r}, wanted a dotted name or a module, as in layer='3'")
     with suppress(AttributeError):
         return layer, model.get_submodule(layer)
     modules = [name for name, _ in model.named_modules()]
@@ -315,11 +326,7 @@ def _run(
     `steps`, if given, collects the linear and pooling layers of the head.
     """
     name, module = find_layer(model, layer)
-    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
-        got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"x: got {got}, wanted a float tensor (N, ch, H, W); add a batch axis?")
-    if len(x) == 0:
-        raise ValueError(f"x: got an empty batch {tuple(x.shape)}, wanted at least one image")
+    _refuse_bad_input(model, x)
     owner, runs, leaves = threading.get_ident(), 0, []
 
     def cut(_module: nn.Module, _args: Any, out: Any) -> Tensor | None:
@@ -357,13 +364,14 @@ def _run(
         if call is None and runs > 1:
             raise ValueError(
                 f"layer {name!r}: got {runs} runs in one forward, wanted 1; "
-                f"choose one with call=0 to call={runs - 1}"
+                f"choose one with call=0 to call={runs - 1}, or name the block around it"
             )
         if not leaves:
             raise ValueError(f"call: got {call}, wanted 0 to {runs - 1}: {name!r} ran {runs} times")
         _refuse_non_finite(_features(leaves[0].detach(), reshape, name), "activations")
         if need_scores:
-            _refuse_bad_scores(y, len(x), name)
+            _refuse_bad_scores(y, len(x))
+            _refuse_independent(y if y.requires_grad else None, name)
         with torch.enable_grad():
             yield leaves[0], y
 
@@ -446,21 +454,31 @@ def _score(y: Tensor, target: Target | Classes) -> Tensor:
     return s
 
 
-def _refuse_bad_scores(y: Any, n: int, name: str) -> None:
+def _refuse_bad_input(model: nn.Module, x: Any) -> None:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError("model: got TorchScript, wanted the nn.Module it was made from; take that")
+    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
+        got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"x: got {got}, wanted a float tensor (N, ch, H, W); add a batch axis?")
+    if len(x) == 0:
+        raise ValueError(f"x: got an empty batch {tuple(x.shape)}, wanted at least one image")
+
+
+def _refuse_bad_scores(y: Any, n: int) -> None:
     if not isinstance(y, Tensor) or y.ndim != 2 or len(y) != n:
         got = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         raise ValueError(
-            f"model: got {got} as its output, wanted a tensor (N, C) with N = {n}; "
-            "wrap the model so that it returns the scores alone, one column if there is one score"
+            f"model: got {got} as its output, wanted scores (N, C) with N = {n}; return from it "
+            'y["logits"] of a dict, y[0] of a tuple, y[:, None] of (N,), y.mean((2, 3)) of a mask'
         )
-    _refuse_independent(y if y.requires_grad else None, name)
+    _refuse_non_finite(y, "scores")
 
 
 def _refuse_independent(connected: Tensor | None, layer: Layer) -> None:
     if connected is None:
         raise ValueError(
-            f"target: its value does not depend on layer {_say(layer)}; choose a layer the scores "
-            "are computed from (outside any no_grad block), or a target that uses them"
+            f"layer {_say(layer)}: no gradient of the target reaches it (cut by a detach, no_grad "
+            "or inference_mode?); choose a layer the scores need, or a target that uses them"
         )
 
 

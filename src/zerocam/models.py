@@ -21,14 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam.cam import (
-    _left_as_it_was,
-    activations,
-    channels_first,
-    find_layer,
-    tap,
-    tokens_to_map,
-)
+from zerocam import cam
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision wants
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -67,7 +60,7 @@ def suggest_layer(model: nn.Module, x: Float[Tensor, "N ch H W"]) -> tuple[dict[
                 raise
             reason = str(error).partition(";")[0].partition(": ")[2]
         if reason is None:
-            A = activations(model, x[:1], layer=name, **where)[0]
+            A = cam.activations(model, x[:1], layer=name, **where)[0]
             K, h, w = A.shape
             sign = "have both signs" if A.min() < 0 else "are never negative"
             why = f"the last layer with positions the scores listen to: {K} channels, {h} x {w}"
@@ -76,21 +69,20 @@ def suggest_layer(model: nn.Module, x: Float[Tensor, "N ch H W"]) -> tuple[dict[
     raise ValueError(
         f"layer: got none to suggest in this {type(model).__name__}, wanted one with output "
         f"(N, K, h, w) or tokens (N, T, D) before the scores{_said(passed)}; "
-        "name one yourself, or try a larger image"
+        "mend that, explain the network at its input, or try a larger image"
     )
 
 
 def named_layer(model: nn.Module, x: Float[Tensor, "N ch H W"], layer: str) -> dict[str, Any]:
     """The arguments of `grad_cam` for a layer you name: with the `reshape` its output needs."""
-    find_layer(model, layer)
+    cam.find_layer(model, layer)
     out = {name: out for name, _, out in _outputs(model, x)[0]}.get(layer)
     return {"layer": layer} | (_grid(out, x) or {} if isinstance(out, Tensor) else {})
 
 
-def _outputs(model: nn.Module, x: Tensor) -> tuple[list[tuple[str, nn.Module, Any]], Tensor]:
+def _outputs(model: nn.Module, x: Tensor) -> tuple[list[tuple[str, nn.Module, Any]], Any]:
     """What each module put out for the first image, in order, and the scores."""
-    if x.ndim != 4 or not len(x):
-        raise ValueError(f"x: got shape {tuple(x.shape)}, wanted (N, ch, H, W) with N > 0")
+    cam._refuse_bad_input(model, x)
     outputs: list[tuple[str, nn.Module, Any]] = []
 
     def keep(name: str) -> Any:
@@ -98,7 +90,7 @@ def _outputs(model: nn.Module, x: Tensor) -> tuple[list[tuple[str, nn.Module, An
 
     hooks = [m.register_forward_hook(keep(name)) for name, m in model.named_modules() if name]
     try:
-        with torch.no_grad(), _left_as_it_was(model, x):
+        with torch.no_grad(), cam._left_as_it_was(model, x):
             return outputs, model(x[:1])
     finally:
         for hook in hooks:
@@ -110,15 +102,17 @@ def _said(passed: dict[str, str]) -> str:
 
 
 def _unfit(
-    model: nn.Module, x: Tensor, name: str, out: Tensor, where: dict[str, Any], y: Tensor
+    model: nn.Module, x: Tensor, name: str, out: Tensor, where: dict[str, Any], y: Any
 ) -> str | None:
     """Why a layer is no place for a heatmap; None if it is one."""
-    A, G, *_ = tap(model, x, _any_score, layer=name, **where)
+    A, G, *_ = cam.tap(model, x, _any_score, layer=name, **where)
     if A.shape[1] == y.shape[1]:
         c = int(y[0].argmax())
-        heard = tap(model, x, c, layer=name, **where).G.flatten(2).any(2)[0]
+        heard = cam.tap(model, x, c, layer=name, **where).G.flatten(2).any(2)[0]
         if not heard[:c].any() and not heard[c + 1 :].any():
             return "each class has a channel of its own there"
+    if not G.any():
+        return "the gradient of every score is zero there (are the weights behind it zero?)"
     if G.any(1).sum() <= 1:
         return "the scores read at most one position of it"
     if out.ndim == 3 and out.shape[1] > A[0, 0].numel():  # a class token always goes round
@@ -126,7 +120,7 @@ def _unfit(
     leaf = x.detach().clone().requires_grad_()
     hook = model.get_submodule(name).register_forward_hook(lambda _m, _a, out: out.detach())
     try:
-        with torch.enable_grad(), _left_as_it_was(model, x):
+        with torch.enable_grad(), cam._left_as_it_was(model, x):
             y = model(leaf * 1)
             way = y.requires_grad and torch.autograd.grad(y.sum(), leaf, allow_unused=True)[0]
     finally:
@@ -146,13 +140,13 @@ def _grid(out: Tensor, x: Tensor) -> dict[str, Any] | None:
         # Positions have the shape of the image, within one; channels do not.
         first, last = (abs(h * W - w * H) <= max(H, W) for h, w in (out.shape[2:], out.shape[1:3]))
         if last and not first and out.shape[1:3].numel() > 1:
-            return {"reshape": channels_first}
+            return {"reshape": cam.channels_first}
         return {} if out.shape[2:].numel() > 1 else None
     for skip in (0, 1, 2, 5) if out.ndim == 3 and len(out) == 1 else ():  # class tokens come first
         positions = out.shape[1] - skip
         h = round((max(positions, 0) * H / W) ** 0.5)
         if positions > 1 and h > 0 and positions % h == 0 and h * W == positions // h * H:
-            return {"reshape": tokens_to_map(h, positions // h, skip=skip)}
+            return {"reshape": cam.tokens_to_map(h, positions // h, skip=skip)}
     return None
 
 
@@ -369,9 +363,10 @@ def imagenet_class(name: str) -> int:
     >>> imagenet_class("tiger cat")
     282
     """
-    names = imagenet_classes()
+    names, words = imagenet_classes(), name.lower().replace("_", " ")
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or ["tabby"]
+        near = [n for n in names if words in (n.lower(), *n.lower().split())][:3]
+        near = near or difflib.get_close_matches(words, names, n=3, cutoff=0.4) or ["tabby"]
         raise ValueError(
             f"class: got {name!r}, wanted one of the 1,000 ImageNet names; "
             f"nearest: {', '.join(near)}"

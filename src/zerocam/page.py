@@ -9,13 +9,16 @@ import contextlib
 import html
 import io
 import json
+import re
 import tempfile
+import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 LIMIT = 20 * 2**20
+LIBRARY = re.compile(r"site-packages|^<|lib.python3").search
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>What does zero mean?</title>
 <meta name="viewport" content="width=device-width"><style>
 body{font:1rem/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}
@@ -30,10 +33,26 @@ const form=document.querySelector("form"),say=document.querySelector("p[role]"),
 img=document.querySelector("img"),pre=document.querySelector("pre");
 form.onsubmit=async e=>{e.preventDefault();const f=new FormData(form),photo=f.get("photo");
 f.delete("photo");say.textContent="Working";img.hidden=true;pre.textContent="";
-const r=await(await fetch("/?"+new URLSearchParams(f),{method:"POST",body:photo,
-headers:{"content-type":"application/octet-stream"}})).json();say.textContent=r.error||"";
+const r=await fetch("/?"+new URLSearchParams(f),{method:"POST",body:photo,
+headers:{"content-type":"application/octet-stream"}}).then(a=>a.json()).catch(()=>(
+{error:"No answer; is the command that serves this page still running?"}));
+say.textContent=r.error||"";
 if(r.picture){img.src="data:image/png;base64,"+r.picture;img.hidden=false;
 img.alt="The photograph, and its signed map. "+r.text;pre.textContent=r.text}};</script></html>"""
+
+
+def told(error: Exception) -> str:
+    """An error in one line: this package's own as it is, any other as the model's, with its place.
+
+    The place is the last one in a file that is neither this package's nor an installed one's.
+    """
+    said, places = " ".join(str(error).split()), traceback.extract_tb(error.__traceback__)
+    own = [Path(p.filename).parent == Path(__file__).parent for p in places]
+    theirs = [p for p, o in zip(places, own, strict=True) if not o and not LIBRARY(p.filename)]
+    if (isinstance(error, ValueError) and own[-1]) or (isinstance(error, OSError) and not theirs):
+        return said
+    at = "".join(f" ({Path(p.filename).name} line {p.lineno}, in {p.name})" for p in theirs[-1:])
+    return f"model: got {type(error).__name__}, {said}{at}; see --help, or run it by itself first"
 
 
 def server(draw: Callable[[list[str]], None], model: str, port: int, choices: dict) -> HTTPServer:
@@ -70,8 +89,8 @@ def server(draw: Callable[[list[str]], None], model: str, port: int, choices: di
                     draw(["map", str(photo), "--model", model, *words, "--out", str(out)])
                 except SystemExit:
                     return self.refuse(400, f"got {' '.join(words)}, wanted what the form offers")
-                except (ValueError, RuntimeError) as error:
-                    return self.refuse(422, str(error).replace(f"{folder}/", ""))
+                except Exception as error:  # whatever it is, the page must hear of it
+                    return self.refuse(422, told(error).replace(f"{folder}/", ""))
                 picture = base64.b64encode(out.read_bytes()).decode()
             text = said.getvalue().partition("written: ")[0]
             return self.answer(200, json.dumps({"picture": picture, "text": text}))

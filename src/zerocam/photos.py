@@ -88,9 +88,9 @@ def read_photo(file: str | Path | IOBase, size: int = 224) -> Float[Tensor, "3 s
     except Exception as error:  # Pillow raises many kinds on a damaged file
         if str(error).startswith(what):
             raise
-        raise ValueError(
-            f"{what}, which cannot be read ({error}); wanted a whole image file; save it again"
-        ) from None
+        why = getattr(error, "strerror", None) or str(error).partition(" <")[0]
+        mend = "wanted a whole image file; check its name, or save it again"
+        raise ValueError(f"{what}, which cannot be read ({why}); {mend}") from None
     if min(image.size) > 8 * size:  # a mean over blocks first: a large file needs less memory
         image = image.reduce(min(image.size) // (4 * size))
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
