@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 import torchvision
-from nets import C, K, Net, heads, images, integers, linear
+from nets import Backwards, K, Net, heads, images, integers
 from torch import nn
 
 import zerocam
@@ -318,17 +318,6 @@ def test_a_change_that_moves_predictions_is_refused():
     lifted = {"lifted": symmetries.SoftmaxShift(integers(6, seed=1))}
     with pytest.raises(ValueError, match="predictions: moved by"):
         audit.audit(None, model, images(), 2, layer="inner.features", symmetries=lifted)
-
-
-class Backwards(nn.Module):
-    """Registers its last layer first, so that a softmax shift goes to the wrong one."""
-
-    def __init__(self):
-        super().__init__()
-        self.last, self.first = linear(C, 5, 30), linear(5, 6, 1)
-
-    def forward(self, z):
-        return self.last(self.first(z) / 512)
 
 
 def test_inference_mode_changes_nothing():

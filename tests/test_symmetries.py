@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import C, K, Net, Square, Z, conv, h, heads, images, integers, linear, w
+from nets import Backwards, C, K, Net, Square, Z, conv, h, heads, images, integers, linear, w
 from strategies import integers_like, orders, powers_of_two, signs, unimodular
 from torch import nn
 from torch.nn import functional as F
@@ -783,17 +783,6 @@ def test_a_softmax_shift_of_a_layer_that_is_not_the_head_is_refused():
     model.head = nn.Sequential(*model.head[:-1], Backwards())
     with pytest.raises(ValueError, match="predictions: moved by"):
         reparametrize(model, "features", SoftmaxShift(integers(6, seed=1)), x=images())
-
-
-class Backwards(nn.Module):
-    """Registers its last layer first."""
-
-    def __init__(self):
-        super().__init__()
-        self.last, self.first = linear(C, 5, 30), linear(5, 6, 1)
-
-    def forward(self, z):
-        return self.last(self.first(z) / 512)
 
 
 def test_parameters_stay_trainable_and_tied_weights_are_untied():

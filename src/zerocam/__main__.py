@@ -127,7 +127,10 @@ def run(args: argparse.Namespace) -> None:
     c = int(args.c) if number else None if args.c is None else models.imagenet_class(args.c)
     photo = read_photo(args.photo, args.size)
     model, prepare = load_model(args.model, args.weights)
-    print("input:", "ImageNet's mean and deviation" if prepare is torchvision_input else "its own")
+    print(
+        "input:",
+        "ImageNet's mean and deviation" if prepare is torchvision_input else "as prepare makes it",
+    )
     x = torch.as_tensor(prepare(photo))
     x = x.to(next((p for p in model.parameters() if p.is_floating_point()), x))
     if args.layer is not None:
