@@ -67,6 +67,8 @@ def test_two_channels_worked_by_hand():
     assert T.inverse().matrix.tolist() == [[2.0, -1.0], [1.0, 0.0]]
     assert T.inverse().shift.tolist() == [0.0, -10.0]
     assert T.push_gradient(A).tolist() == [[[[5.0, 0.0]], [[-1.0, -2.0]]]]
+    T = sym.mixing(torch.tensor([[1.0, 1.0], [1.0, -1.0]]))
+    assert T.inverse().matrix.tolist() == [[0.5, 0.5], [0.5, -0.5]]
 
 
 def test_the_constructors_worked_by_hand():
@@ -621,7 +623,7 @@ def test_permutation_and_positive_scaling_fold_through_relu_and_max_pooling(orde
 
 @pytest.mark.claim("F4")
 @pytest.mark.parametrize(
-    "T", [sym.sign_flip(E), sym.shift(T_SHIFT), sym.mixing(torch.eye(K) + torch.ones(K, K))]
+    "T", [sym.sign_flip(E), sym.shift(T_SHIFT), Affine(torch.eye(K) + 1, torch.zeros(K))]
 )
 def test_nothing_else_folds_through_a_relu(T):
     with pytest.raises(ValueError, match="only permutation and positive scaling commute with it"):
