@@ -130,7 +130,7 @@ def build(tmp_path):
     def run(pages: dict[str, str], code: tuple[str, str] = GOOD, **environment: str):
         for name in ("_config.yml", "CITATION.cff"):
             shutil.copy(ROOT / name, tmp_path)
-        ignore = shutil.ignore_patterns("vendor", "__pycache__")
+        ignore = shutil.ignore_patterns("__pycache__")
         for name in ("_ext", "_static"):
             shutil.copytree(ROOT / "book" / name, tmp_path / "book" / name, ignore=ignore)
         shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
@@ -187,6 +187,12 @@ def test_the_build_rejects_broken_links_and_wrong_numbers(build, tmp_path):
     ):
         assert message in log, log
     assert "mybinder" not in (tmp_path / "_build/html/book/index.html").read_text()
+
+
+def test_the_build_rejects_a_formula_with_an_error(build):
+    code, log = build({"index": INDEX, "bad": "# Bad\n\nHere $\\nosuch{1}$.\n"})
+    assert code != 0
+    assert "Undefined control sequence: \\nosuch" in log, log
 
 
 def test_the_build_rejects_a_page_that_is_too_heavy(build):

@@ -10,12 +10,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "site"))
 from browser import launch
 
 MARGIN = {"top": "16mm", "bottom": "16mm", "left": "14mm", "right": "14mm"}
-# Nothing may be left folded, and every picture and formula must be there before it is printed.
+# Nothing may be left folded, and every picture must be there before it is printed.
 READY = """async () => {
   document.documentElement.dataset.theme = "light";
   document.querySelectorAll("details").forEach((d) => (d.open = true));
   document.querySelectorAll("img").forEach((i) => (i.loading = "eager"));
-  if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
   await Promise.all([...document.images].map((i) => i.decode().catch(() => null)));
   return document.querySelectorAll("h1").length;
 }"""

@@ -1,10 +1,12 @@
 // Runs in a page and tells what is there.  Text inside code, scripts and formulas is no prose.
 async () => {
-  if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
+  document.querySelectorAll("img").forEach((i) => (i.loading = "eager"));
+  await Promise.all([...document.images].map((i) => i.decode().catch(() => null)));
+  await document.fonts.ready;
   const main = document.querySelector("main") ?? document.body;
   const texts = [];
   const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
-  const skip = "script, style, code, pre, textarea, mjx-container, .MathJax";
+  const skip = "script, style, code, pre, textarea, .katex";
   while (walker.nextNode()) {
     const node = walker.currentNode, parent = node.parentElement;
     if (node.data.trim() && !parent.closest(skip)) texts.push([node.data.trim(), parent]);
@@ -32,8 +34,8 @@ async () => {
     theme: document.documentElement.dataset.theme ?? null,
     prose: texts.map(([t]) => t).join("\n"),
     faint: texts.filter(([t, e]) => /\w{3}/.test(t) && e.checkVisibility() && contrast(e) < 2).map(([t]) => t.slice(0, 60)),
-    formulas: [...document.querySelectorAll(".math")].map((e) => !!e.querySelector("mjx-container")),
-    mathErrors: [...document.querySelectorAll("mjx-merror, [data-mjx-error]")].map((e) => e.textContent),
+    formulas: [...document.querySelectorAll(".math")].map((e) => !!e.querySelector(".katex-html")),
+    mathErrors: [...document.querySelectorAll(".katex-error")].map((e) => e.textContent),
     images: [...document.images].map((i) => ({
       src: i.getAttribute("src") ?? "", alt: i.getAttribute("alt"), broken: i.complete && !i.naturalWidth,
       filter: getComputedStyle(i).filter, inText: main.contains(i),
