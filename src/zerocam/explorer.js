@@ -480,7 +480,15 @@ export function mount(root, data) {
   return root.explorer;
 }
 
-/** Draw every explorable of the page that is not drawn yet. */
+/** Draw every explorable of the page that is not drawn yet, when it comes near, or before printing. */
 export function mountAll(data) {
-  document.querySelectorAll(".zero-explorer:not([data-ready])").forEach((root) => mount(root, data));
+  const waiting = [...document.querySelectorAll(".zero-explorer:not([data-ready])")];
+  const draw = (root) => root.dataset.ready || mount(root, data);
+  if (!window.IntersectionObserver) return waiting.forEach(draw);
+  const near = new IntersectionObserver((seen) => seen.filter((s) => s.isIntersecting).forEach((s) => {
+    near.unobserve(s.target);
+    draw(s.target);
+  }), { rootMargin: "50%" });
+  waiting.forEach((root) => near.observe(root));
+  addEventListener("beforeprint", () => waiting.forEach(draw));
 }

@@ -200,6 +200,7 @@ def test_the_address_holds_the_state(browser, page, site):
     assert state_of(other) == many[0]
     other.goto(f"{site}book/explorer.html#class=lynx&shift=up&mix=7&scale=loud&along=nobody&x=1")
     other.reload()
+    other.wait_for_selector(".zero-explorer[data-ready]")
     assert state_of(other) == explorer.START | {"class": 3, "mix": 1, "along": 0}
     other.close()
 
