@@ -1,48 +1,191 @@
-"""Take from the built pages what they load and never use, and let the rest not wait for scripts.
+"""Make the built pages light: a page asks for one style sheet and one script, of what it can use.
 
-The theme sends Font Awesome twice, as a font, which draws the icons, and as a script of 1.5 MB, and
-asks for its fonts in advance; each page gets MathJax and every extension's style, used or not.
+The theme sends a dozen style sheets, four fifths of them unused, a dozen scripts that hold up the
+page, and Font Awesome twice, as fonts of a thousand icons and as a script of 1.5 MB.  Here
+
+    sheets    become site.css, without rules for classes that no page and no script names
+    icons     become fonts of the glyphs that site.css names
+    scripts   become site.js, which no page waits for; the explorable's, which each page that
+              shows it repeats, becomes explorable.js
+    pictures  say their size; all but a page's first load when they come near
+    the rest  goes: what no page needs, and the sources of what was joined
 """
 
+import os
 import re
+import struct
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
-# What an asset's address holds: what a page that needs it holds; None: none does.
+import tinycss2
+from fontTools.subset import Options, Subsetter
+from fontTools.ttLib import TTFont
+
+# What a script's address holds: what a page that needs it holds; None: none does.
 NEEDED_BY = {
-    r"/fontawesome/[^\"]*/js/all\.min\.js": None,
-    r"/fa-(?:solid|brands|regular)[^\"]*\.woff2": None,
-    r"/sphinx-thebe\.(?:js|css)": None,
-    r"/mathjax/startup\.js": 'class="math ',
-    r"/mystnb\.[^\"]*css": 'class="cell',
-    r"/sphinx-design\.min\.css": '[" ]sd-',
-    r"/design-tabs\.js": '[" ]sd-tab',
-    r"/proof\.css": 'class="proof',
-    r"/exercise\.css": "exercise admonition",
+    r"/fontawesome/": None,
+    r"/sphinx-thebe\.": None,
+    r"/design-tabs\.": '[" ]sd-tab',
 }
-TAG = r'\s*<(?:script[^>]*src="[^"]*{0}[^"]*"[^>]*></script>|link[^>]*href="[^"]*{0}[^"]*"[^>]*/?>)'
-LATER = re.compile(
-    r"<script (src=\"[^\"]*/(?:doctools|sphinx_highlight|clipboard\.min|copybutton"
-    r"|sphinx-book-theme|togglebutton|a11y)\.js)"
+SHEET = re.compile(r'\s*<link\b[^>]*href="([^"?]*_static/[^"?]*\.css)[^"]*"[^>]*>')
+SCRIPT = re.compile(r'\s*<script src="([^"?]*_static/[^"?]*\.js)[^"]*"></script>')
+THEBE = re.compile(
+    r"\s*<script[^>]*>\s*(?:\{\s*requestKernel|kernelName =|const THEBE_JS_URL)[^<]*</script>"
 )
+AHEAD = re.compile(r'\s*<link rel="preload"[^>]*>')
+OPTIONS = re.compile(r'<script src="[^"]*/documentation_options\.js[^"]*"></script>')
+SAYS_NAMES = re.compile(r"""\b(?:class|id)=["'][^"'>]*|<script>.*?</script>""", re.DOTALL)
+EXPLORABLE = re.compile(r"<script>(\(\(\) => \{\n.*?\nmountAll\(.*?)</script>", re.DOTALL)
+PICTURE = re.compile(r'<img\b(?![^>]*\bwidth=)[^>]*\bsrc="([^":]*_images/[^":]*\.png)"')
 
 
-def lean(html: str) -> str:
-    """The page without what it does not use; the search runs its scripts in their order."""
-    for asset, needed in NEEDED_BY.items():
-        if needed is None or not re.search(needed, html):
-            html = re.sub(TAG.format(asset), "", html)
-    return html if "/searchtools.js" in html else LATER.sub(r"<script defer \1", html)
+def _sheet(path: Path, into: Path) -> str:
+    """A style sheet with what it imports; addresses as seen from the folder `into`."""
+    at = Path(os.path.relpath(path.parent, into)).as_posix()
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"url\((['\"]?)(?!data:|#)([^'\")]+)\1\)", rf"url({at}/\2)", text)
+    imported = re.compile(r"@import ['\"]([^'\"]+)['\"];")
+    return imported.sub(lambda found: _sheet((path.parent / found[1]).resolve(), into), text)
 
 
-def _rewrite(app, exception):
-    if exception is None and app.builder.format == "html":
-        for page in Path(app.outdir).rglob("*.html"):
-            if "_static" not in page.parts:
-                text = page.read_text(encoding="utf-8")
-                page.write_text(lean(text), encoding="utf-8")
+def _names(selector: list) -> Iterator[str]:
+    """The classes and ids that an element must have, not those inside :not() or :is()."""
+    for before, token in pairwise([None, *selector]):
+        if token.type == "hash" or (token.type == "ident" and getattr(before, "value", 0) == "."):
+            yield token.value
+
+
+def _selectors(prelude: list) -> Iterator[list]:
+    found: list = [[]]
+    for token in prelude:
+        if token.type == "literal" and token.value == ",":
+            found.append([])
+        else:
+            found[-1].append(token)
+    return iter(found)
+
+
+def used(rules: list, words: set[str]) -> str:
+    """The rules of a style sheet that a page made of these words can meet."""
+    kept = []
+    for rule in rules:
+        if rule.type == "qualified-rule":
+            able = [s for s in _selectors(rule.prelude) if words.issuperset(_names(s))]
+            if able:
+                selectors = ",".join(tinycss2.serialize(s).strip() for s in able)
+                kept.append(f"{selectors}{{{tinycss2.serialize(rule.content).strip()}}}")
+        elif rule.type == "at-rule" and rule.at_keyword in ("media", "supports"):
+            inner = used(tinycss2.parse_rule_list(rule.content, True, True), words)
+            if inner:
+                kept.append(f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{inner}}}")
+        elif rule.type == "at-rule" and rule.at_keyword != "charset":
+            kept.append(rule.serialize())
+    return "\n".join(kept)
+
+
+def _icons(css: str, static: Path) -> str:
+    """The fonts of icons cut to the glyphs that the style sheet names; a font of none goes."""
+    points = {ord(icon) for icon in re.findall("[\ue000-\uf8ff]", css)}
+
+    def smaller(rule: re.Match) -> str:
+        source = re.search(r"url\(([^)]*/fontawesome/[^)]*)\.ttf\)", rule[0])
+        if not source:
+            return rule[0]
+        font = TTFont(static / f"{source[1]}.ttf", recalcTimestamp=False)
+        if not points & set(font.getBestCmap()):
+            return ""
+        cut = Subsetter(Options(layout_features=[], notdef_outline=True))
+        cut.populate(unicodes=points)
+        cut.subset(font)
+        font.flavor = "woff"
+        name = f"{Path(source[1]).name}.woff"
+        font.save(static / name)
+        return re.sub(r"src:[^;}]*", f'src:url({name}) format("woff")', rule[0])
+
+    return re.sub(r"@font-face\s*\{[^}]*\}", smaller, css)
+
+
+def _publish(static: Path, name: str, text: str) -> str:
+    """Write a file; the name with a digest, so that no browser keeps an old one."""
+    (static / name).write_text(text, encoding="utf-8")
+    return f"{name}?v={sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _pictures(html: str, page: Path) -> str:
+    seen = 0
+
+    def measured(image: re.Match) -> str:
+        nonlocal seen
+        seen += 1
+        with (page.parent / image[1]).open("rb") as file:
+            width, height = struct.unpack(">II", file.read(24)[16:])
+        later = ' loading="lazy"' if seen > 1 else ""
+        return f'{image[0]} width="{width}" height="{height}"{later}'
+
+    return PICTURE.sub(measured, html)
+
+
+def _one(kind: re.Pattern, html: str, tag: str) -> str:
+    """The page with one tag in the place of all of a kind."""
+    first = kind.search(html)
+    return html[: first.start()] + tag + kind.sub("", html[first.end() :]) if first else html
+
+
+def lean(site: Path) -> None:
+    """Rewrite a built site in place."""
+    static = (site / "_static").resolve()
+    pages = {
+        path: path.read_text(encoding="utf-8")
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.relative_to(site).parts
+    }
+    for path, html in pages.items():
+        html = THEBE.sub("", AHEAD.sub("", html))
+        for asset, needed in NEEDED_BY.items():
+            if needed is None or not re.search(needed, html):
+                html = re.sub(rf'\s*<script[^>]*src="[^"]*{asset}[^"]*"[^>]*></script>', "", html)
+        pages[path] = _pictures(html, path)
+
+    def asked(kind: re.Pattern, of: Iterable[Path]) -> dict[Path, str]:
+        """What these pages ask for, in their order, each once."""
+        found = {(p.parent / name).resolve(): "" for p in of for name in kind.findall(pages[p])}
+        return {path: path.read_text(encoding="utf-8") for path in found}
+
+    waits = [path for path, html in pages.items() if "/searchtools.js" not in html]
+    options = (static / "documentation_options.js").read_text(encoding="utf-8")
+    for path in waits:
+        pages[path] = OPTIONS.sub(f"<script>{options}</script>", pages[path])
+    sheets, scripts = asked(SHEET, pages), asked(SCRIPT, waits)
+    said = [*asked(SCRIPT, pages).values(), *scripts.values()]
+    said += [part for html in pages.values() for part in SAYS_NAMES.findall(html)]
+    names = set(re.findall(r"[\w-]+", " ".join(said)))
+    rules = [r for path in sheets for r in tinycss2.parse_stylesheet(_sheet(path, static), 1, 1)]
+    css = _icons(used(rules, names), static)
+    css = _publish(static, "site.css", f'@charset "utf-8";{css}')
+    js = _publish(static, "site.js", "".join(f"{text};\n" for text in scripts.values()))
+    for path, html in pages.items():
+        at = Path(os.path.relpath(static, path.parent)).as_posix()
+        html = _one(SHEET, html, f'\n    <link rel="stylesheet" href="{at}/{css}" />')
+        if path in waits:
+            html = _one(SCRIPT, html, f'\n    <script defer src="{at}/{js}"></script>')
+        if EXPLORABLE.search(html):
+            own = _publish(static, "explorable.js", EXPLORABLE.search(html)[1])
+            html = _one(EXPLORABLE, html, f'<script defer src="{at}/{own}"></script>')
+        path.write_text(html, encoding="utf-8")
+    icons = (path for path in (static / "vendor" / "fontawesome").rglob("*.*") if path.is_file())
+    for path in [*sheets, *icons, *static.rglob("*.map"), *static.glob("*webpack-macros.html")]:
+        if path.name != "LICENSE.txt":
+            path.unlink(missing_ok=True)
 
 
 def setup(app):
     """Connect to Sphinx."""
-    app.connect("build-finished", _rewrite)
+
+    def finish(app, exception):
+        if exception is None and app.builder.name == "html":
+            lean(Path(app.outdir))
+
+    app.connect("build-finished", finish, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

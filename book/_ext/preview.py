@@ -26,8 +26,8 @@ def _meta(app, pagename, templatename, context, doctree):
     base = f"{SITE}/" if SITE else context["pathto"]("", 1)
     tags = {
         "og:type": "article",
-        "og:site_name": app.config.project,
-        "og:title": context.get("title") or app.config.project,
+        "og:site_name": app.config.html_title,
+        "og:title": context.get("title") or app.config.html_title,
         "og:description": (text := _describe(doctree)),
         "og:image": f"{base}_static/card.png",
         "og:image:alt": CARD,

@@ -1,0 +1,108 @@
+"""What is taken from the built pages, and what must stay."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import tinycss2
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "book" / "_ext"))
+import formulas
+import lean
+
+
+def kept(css: str, *words: str) -> str:
+    return lean.used(tinycss2.parse_stylesheet(css, True, True), set(words))
+
+
+@pytest.mark.parametrize(
+    ("css", "left"),
+    [
+        (".a{x:1}", ".a{x:1}"),
+        (".b{x:1}", ""),
+        (".a, .b{x:1}", ".a{x:1}"),
+        (".a .b{x:1}", ""),
+        (".a#b{x:1}", ""),
+        ("p:not(.b)>i{x:1}", "p:not(.b)>i{x:1}"),
+        ("[data-b=b]{x:1}", "[data-b=b]{x:1}"),
+        ("@media print{.a{x:1}.b{x:2}}", "@media print{.a{x:1}}"),
+        ("@media print{.b{x:2}}", ""),
+        ("@font-face{x:1}", "@font-face{x:1}"),
+    ],
+)
+def test_a_rule_stays_if_all_its_classes_are_named(css, left):
+    assert kept(css, "a") == left
+
+
+PAGE = """<link rel="stylesheet" href="{0}_static/one.css?v=1" />
+<link rel="stylesheet" href="{0}_static/styles/two.css" />
+<link rel="preload" as="font" href="{0}_static/three.woff2" />
+<script src="{0}_static/documentation_options.js"></script><script>OPTIONS.page = 1</script>
+<script src="{0}_static/first.js"></script>
+<script data-thing src="{0}_static/design-tabs.js"></script>
+<p class="seen">Text</p><img src="{0}_images/a.png" /><img src="{0}_images/b.png" />
+<script>(() => {{\nlet x;\nmountAll({{}});\n}})();</script>
+<script src="{0}_static/second.js"></script>"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A site of three pages, one of them the search."""
+    static = tmp_path / "_static"
+    (static / "styles").mkdir(parents=True)
+    (tmp_path / "_images").mkdir()
+    (tmp_path / "book").mkdir()
+    (static / "one.css").write_text('@import "styles/base.css";\n.seen{b:1}.unseen{c:1}')
+    (static / "styles/base.css").write_text(".made{a:url(../x.svg)}")
+    (static / "styles/two.css").write_text(".seen{d:url(data:1)}")
+    (static / "documentation_options.js").write_text("const OPTIONS = {};")
+    (static / "first.js").write_text("add('made')")
+    (static / "second.js").write_text("last()")
+    head = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
+    for name in ("a.png", "b.png"):
+        (tmp_path / "_images" / name).write_bytes(head + bytes.fromhex("0000000300000002"))
+    (tmp_path / "book/page.html").write_text(PAGE.format("../"))
+    search = '<script src="_static/searchtools.js"></script>'
+    (tmp_path / "search.html").write_text(PAGE.format("") + search)
+    (static / "searchtools.js").write_text("search()")
+    lean.lean(tmp_path)
+    return tmp_path
+
+
+def test_the_sheets_become_one(site):
+    css = (site / "_static/site.css").read_text()
+    assert "url(x.svg)" in css.replace("styles/../", "")
+    assert css.index(".made") < css.index("b:1") < css.index("d:url(data:1)")
+    assert "unseen" not in css
+    assert not (site / "_static/one.css").exists()
+    for name, at in {"book/page.html": "../", "search.html": ""}.items():
+        html = (site / name).read_text()
+        assert html.count("stylesheet") == 1
+        assert f'href="{at}_static/site.css?v=' in html
+        assert "three.woff2" not in html
+
+
+def test_the_scripts_become_one_in_their_order_but_not_those_of_the_search(site):
+    js = (site / "_static/site.js").read_text()
+    assert js == "add('made');\nlast();\n"
+    html = (site / "book/page.html").read_text()
+    assert html.index("const OPTIONS = {};") < html.index("OPTIONS.page")
+    assert html.count('<script defer src="../_static/site.js?v=') == 1
+    assert "first.js" not in html
+    assert "design-tabs" not in html
+    assert "mountAll" not in html
+    assert "mountAll({})" in (site / "_static/explorable.js").read_text()
+    assert "first.js" in (site / "search.html").read_text()
+
+
+def test_pictures_say_their_size_and_all_but_the_first_wait(site):
+    html = (site / "book/page.html").read_text()
+    assert 'a.png" width="3" height="2" />' in html
+    assert 'b.png" width="3" height="2" loading="lazy" />' in html
+
+
+def test_a_formula_is_drawn_for_the_eye_and_for_a_screen_reader():
+    html = formulas.drawn(r"\alpha_k A'", display=True)
+    assert 'class="katex-display"' in html
+    assert "<mi>α</mi>" in html
+    assert 'class="katex-html" aria-hidden="true"' in html
