@@ -495,6 +495,15 @@ def test_what_half_precision_cannot_hold_is_refused_and_float32_can():
         zerocam.grad_cam(model.half(), x.half(), 0, layer="0")
 
 
+def test_large_numbers_are_finite_even_where_their_sum_is_not():
+    """3 x 2**126 + 2.5 x 2**126 is above the largest float32; s is the larger of the two."""
+    x = torch.full((1, 1, 1, 2), 3 * 2.0**126)
+    x[..., 1] = 2.0**126 * 2.5
+    assert x.sum() == torch.inf
+    model = nn.Sequential(nn.Identity(), nn.AdaptiveMaxPool2d(1), nn.Flatten())
+    assert torch.equal(zerocam.grad_cam(model, x, 0, layer="0"), x[0] / 2)  # G = (1, 0)
+
+
 # ---- refusals -----------------------------------------------------------------------------------
 
 NAN = images().clone()

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam.heads import WATCHED, Step, short_way
+from zerocam.heads import WATCHED, Step, pull_back, short_way
 from zerocam.targets import Classes, Target, logit
 
 Features = Float[Tensor, "N K h w"]
@@ -135,9 +135,7 @@ def grad_cam_all(
 
         def textbook(v: Float[Tensor, "c N C"]) -> Float[Tensor, "c N K"]:
             """Z alpha of combinations of the scores."""
-            (G,) = torch.autograd.grad(
-                y, leaf, v, is_grads_batched=True, retain_graph=True, allow_unused=True
-            )
+            G = pull_back(y, leaf, v, allow_unused=True)
             _refuse_independent(G, layer)
             G = _gradients(G.flatten(0, 1), reshape, layer)
             return Z * channel_weights(_at_least_float32(G)).unflatten(0, (-1, n))
@@ -152,8 +150,8 @@ def grad_cam_all(
         deviation = _referenced(_at_least_float32(A), reference) / Z
         M = deviation.new_empty(n, classes, *A.shape[2:])
         chunk = max(1, CHUNK_BYTES // (held * leaf.element_size()))
-        for here in torch.arange(classes).split(chunk):
-            part = slice(here[0], here[-1] + 1)
+        for start in range(0, classes, chunk):
+            part = slice(start, start + chunk)
             alpha_Z = back(rows[part, None].expand(-1, n, -1))
             M[:, part] = torch.einsum("cnk,nkij->ncij", alpha_Z, deviation)
     M = M.to(x.dtype)
@@ -344,17 +342,17 @@ def _run(
         leaf = out.detach().clone().requires_grad_()  # a copy: later in-place work must not reach A
         leaves.append(leaf)
         torch.set_grad_enabled(True)  # from here on; the surrounding no_grad ends it
+        handles.extend(m.register_forward_hook(note) for m in watched)  # no use before
         return leaf.clone()  # not the leaf itself: autograd refuses in-place work on leaves
 
     def note(module: nn.Module, args: Any, out: Any) -> None:
         if threading.get_ident() == owner and args and getattr(out, "requires_grad", 0):
             steps.append(Step.of(module, args, out))
 
-    watched = [] if steps is None else [m for m in _modules(model) if isinstance(m, WATCHED)]
-    with torch.inference_mode(False), torch.no_grad(), _left_as_it_was(model, x):
+    with torch.inference_mode(False), torch.no_grad(), _left_as_it_was(model, x) as modules:
+        watched = [] if steps is None else [m for m in modules if isinstance(m, WATCHED)]
         handles = [module.register_forward_hook(cut)]
         try:
-            handles += [m.register_forward_hook(note) for m in watched]
             y = model(x)
         finally:
             for handle in handles:
@@ -380,7 +378,8 @@ def _modules(model: nn.Module) -> list[nn.Module]:
     """model.modules() as a loop: its recursion costs a tenth of a small network's forward pass."""
     found = [model]
     for module in found:  # which grows meanwhile
-        found += [m for m in module._modules.values() if m is not None]
+        if module._modules:
+            found += [m for m in module._modules.values() if m is not None]
     return list(dict.fromkeys(found))
 
 
@@ -391,13 +390,14 @@ def forked(device: torch.device) -> AbstractContextManager:
 
 
 @contextmanager
-def _left_as_it_was(model: nn.Module, x: Tensor) -> Iterator[None]:
-    """Put the random state, and the buffers of modules in training mode, back at the end."""
-    buffers = [b for m in _modules(model) if m.training for b in m.buffers(recurse=False)]
+def _left_as_it_was(model: nn.Module, x: Tensor) -> Iterator[list[nn.Module]]:
+    """Yield the model's modules; put the random state, and their buffers in training mode, back."""
+    modules = _modules(model)
+    buffers = [b for m in modules if m.training for b in m.buffers(recurse=False)]
     before = [b.clone() for b in buffers]
     with forked(x.device):
         try:
-            yield
+            yield modules
         finally:
             with torch.no_grad():
                 for buffer, value in zip(buffers, before, strict=True):
@@ -433,7 +433,7 @@ def _features(out: Tensor, reshape: Reshape | None, layer: Layer) -> Tensor:
 def _gradients(out: Tensor, reshape: Reshape | None, layer: Layer) -> Tensor:
     """`out` as (N, K, h, w); ValueError when all of it lies in what `reshape` leaves out."""
     G = _features(out, reshape, layer)
-    if bool(out.any()) and not bool(G.any()):
+    if reshape is not None and bool(out.any()) and not bool(G.any()):
         raise ValueError(
             f"layer {_say(layer)}: the target reads only tokens that reshape leaves out (the class "
             "token), so no map can be made; name one before the last attention, as ln_1 there"
@@ -483,7 +483,8 @@ def _refuse_independent(connected: Tensor | None, layer: Layer) -> None:
 
 
 def _refuse_non_finite(t: Tensor, what: str) -> None:
-    if not bool(torch.isfinite(t).all()):
+    # a finite sum has finite terms, and is found 20 times as fast; another may have overflowed
+    if not (bool(t.sum().isfinite()) or bool(torch.isfinite(t).all())):
         bad = (~torch.isfinite(t)).flatten(1).any(1).nonzero()[:, 0].tolist()
         raise ValueError(
             f"{what}: got NaN or inf for image {bad[:5]}, wanted finite numbers; check the input "

@@ -43,6 +43,15 @@ class Step(NamedTuple):
         return cls(module, args[0], get_gradient_edge(out), out.shape)
 
 
+def pull_back(y: Tensor, at: Tensor | GradientEdge, rows: Tensor, **unused: bool) -> Tensor | None:
+    """The gradient of each of rows . y; a single row goes without vmap, which is slow to set up."""
+    if len(rows) > 1:
+        (g,) = torch.autograd.grad(y, at, rows, is_grads_batched=True, retain_graph=True, **unused)
+        return g
+    (g,) = torch.autograd.grad(y, at, rows[0], retain_graph=True, **unused)
+    return g if g is None else g[None]
+
+
 class Way(NamedTuple):
     """From rows of W, dy/dz, to channel weights: back from z to u, then times S."""
 
@@ -55,9 +64,7 @@ class Way(NamedTuple):
         """Z alpha of each row."""
         if self.z is None:
             return rows
-        (g,) = torch.autograd.grad(
-            self.z, self.u, rows, is_grads_batched=True, retain_graph=True, materialize_grads=True
-        )
+        g = pull_back(self.z, self.u, rows, materialize_grads=True)
         return g.flatten(2) if self.S is None else g @ self.S
 
 
