@@ -1,7 +1,8 @@
 """Measure what class maps cost, and write book/results/benchmarks.json.
 
 Every network is first checked against Captum's raw map, then timed, all libraries in turn, in
-units of its own bare forward pass under inference_mode.  Takes some minutes; close what else runs.
+units of its own bare forward pass under inference_mode, just before and just after.  Takes half an
+hour; close what else runs.
 """
 
 import argparse
@@ -88,7 +89,8 @@ def measure(nets: list[str], batches: list[int], rounds: int | None, quick: bool
     size = 64 if quick else 224
     found: dict = {"costs": [], "memory": []}
     for name, batch in tqdm([(name, batch) for batch in batches for name in nets], "cost"):
-        enough = rounds or (15 if batch == 1 else 3 if name == "vgg16" else 5)
+        single, many = (15, 5) if name == "vgg16" else (31, 9)
+        enough = rounds or (single if batch == 1 else many)
         found["costs"].append(costs(name, batch, size, enough, ten=batch == 1))
     for batch in tqdm(batches, "memory"):
         found["memory"] += memory.peaks(nets, batch, size)
@@ -113,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--nets", nargs="+", choices=list(calls.NETS), default=list(calls.NETS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
-    parser.add_argument("--rounds", type=int, help="of every case; default: 3 to 15 by its cost")
+    parser.add_argument("--rounds", type=int, help="of every case; default: 5 to 31 by its cost")
     parser.add_argument("--quick", action="store_true", help="small pictures, few cases, for tests")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the file to write")
     argv = sys.argv[1:] if argv is None else argv

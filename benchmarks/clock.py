@@ -1,4 +1,4 @@
-"""Costs as medians of ratios, taken inside rounds in which every call runs once."""
+"""Costs as medians of ratios, each call timed between two runs of the unit."""
 
 import statistics
 import time
@@ -18,24 +18,22 @@ def seconds(call: Callable[[], Any]) -> float:
 def ratios(unit: Callable[[], Any], calls: Calls, rounds: int) -> dict[str, dict[str, float]]:
     """name -> median, lowest and highest ratio of the call's time to the unit's.
 
-    A round runs the unit, each call, and the unit again, the calls in an order that turns by one
-    place from round to round.  The unit of a round is the mean of its two runs, so that a slow
-    drift of the machine cancels; "noise" is the second run over the first.
+    A round runs the unit, then each call and the unit again, the calls in an order that turns by
+    one place from round to round.  A call counts in units of the mean of its two neighbours, so
+    that a drift of the machine within a round cancels too; "noise" is the unit, timed as a call.
     """
-    unit()
+    calls = calls | {"noise": unit}
     for call in calls.values():
         call()
-    found: dict[str, list[float]] = {name: [] for name in (*calls, "noise")}
+    found: dict[str, list[float]] = {name: [] for name in calls}
     names, spent = list(calls), []
     for i in range(rounds):
         turn = i % len(names)
-        first = seconds(unit)
-        took = {name: seconds(calls[name]) for name in names[turn:] + names[:turn]}
-        last = seconds(unit)
-        spent.append((first + last) / 2)
-        found["noise"].append(last / first)
-        for name, value in took.items():
-            found[name].append(value / spent[-1])
+        spent.append(seconds(unit))
+        for name in names[turn:] + names[:turn]:
+            took = seconds(calls[name])
+            spent.append(seconds(unit))
+            found[name].append(took / (spent[-2] + spent[-1]) * 2)
     summary = {
         name: {"median": statistics.median(v), "low": min(v), "high": max(v)}
         for name, v in found.items()

@@ -33,22 +33,23 @@ ROW = {
 # ---- by hand ------------------------------------------------------------------------------------
 
 
-def test_a_ratio_is_taken_inside_its_round(monkeypatch):
-    """The machine slows down threefold in the second round; the ratios do not see it."""
-    took = {"unit": 2.0, "a": 3.0, "b": 8.0}
+def test_a_ratio_is_taken_between_two_runs_of_the_unit(monkeypatch):
+    """The machine slows down from run to run, by equal steps, and no ratio sees it."""
+    cost = {"unit": 1.0, "a": 1.5, "b": 4.0}
     ran = []
 
     def seconds(call):
         ran.append(call())
-        return took[call()] * (1 if len(ran) <= 4 else 3)
+        return cost[call()] * len(ran)
 
     monkeypatch.setattr(clock, "seconds", seconds)
     found = clock.ratios(lambda: "unit", {"a": lambda: "a", "b": lambda: "b"}, rounds=2)
     assert found["a"] == {"median": 1.5, "low": 1.5, "high": 1.5}
     assert found["b"]["median"] == 4
-    assert found["noise"]["median"] == 1
-    assert found["unit_seconds"] == {"median": 4.0}
-    assert ran == ["unit", "a", "b", "unit", "unit", "b", "a", "unit"], "the order turns"
+    assert found["noise"] == {"median": 1, "low": 1, "high": 1}
+    u = "unit"  # the order turns
+    assert ran == [u, "a", u, "b", u, u, u, u, "b", u, u, u, "a", u]
+    assert found["unit_seconds"] == {"median": 7.5}  # of runs 1, 3, 5, 7 and 8, 10, 12, 14
 
 
 def test_all_classes_of_a_peer_are_extrapolated_from_ten_or_from_one():
