@@ -7,6 +7,7 @@ page, and Font Awesome twice, as fonts of a thousand icons and as a script of 1.
     icons     become fonts of the glyphs that site.css names
     scripts   become site.js, which no page waits for; the explorable's, which each page that
               shows it repeats, becomes explorable.js
+    dark      is dark from the first moment, not when the theme's script has come
     pictures  say their size; all but a page's first load when they come near
     the rest  goes: what no page needs, and the sources of what was joined
 """
@@ -34,6 +35,12 @@ SCRIPT = re.compile(r'\s*<script src="([^"?]*_static/[^"?]*\.js)[^"]*"></script>
 THEBE = re.compile(
     r"\s*<script[^>]*>\s*(?:\{\s*requestKernel|kernelName =|const THEBE_JS_URL)[^<]*</script>"
 )
+# The theme measures every block of code, which lays out the whole page: a11y.js does it in view.
+MEASURED = "(e=>{e.tabIndex=e.scrollWidth>e.clientWidth||e.scrollHeight>e.clientHeight?0:-1})"
+THEME = 'dataset.theme = localStorage.getItem("theme") || "auto"'
+RESOLVED = """dataset.theme = ((mode) => mode !== "auto" ? mode
+      : matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"
+    )(document.documentElement.dataset.mode)"""
 AHEAD = re.compile(r'\s*<link rel="preload"[^>]*>')
 OPTIONS = re.compile(r'<script src="[^"]*/documentation_options\.js[^"]*"></script>')
 SAYS_NAMES = re.compile(r"""\b(?:class|id)=["'][^"'>]*|<script>.*?</script>""", re.DOTALL)
@@ -142,7 +149,7 @@ def lean(site: Path) -> None:
         if "_static" not in path.relative_to(site).parts
     }
     for path, html in pages.items():
-        html = THEBE.sub("", AHEAD.sub("", html))
+        html = THEBE.sub("", AHEAD.sub("", html)).replace(THEME, RESOLVED)
         for asset, needed in NEEDED_BY.items():
             if needed is None or not re.search(needed, html):
                 html = re.sub(rf'\s*<script[^>]*src="[^"]*{asset}[^"]*"[^>]*></script>', "", html)
@@ -164,7 +171,8 @@ def lean(site: Path) -> None:
     rules = [r for path in sheets for r in tinycss2.parse_stylesheet(_sheet(path, static), 1, 1)]
     css = _icons(used(rules, names), static)
     css = _publish(static, "site.css", f'@charset "utf-8";{css}')
-    js = _publish(static, "site.js", "".join(f"{text};\n" for text in scripts.values()))
+    js = "".join(f"{text};\n" for text in scripts.values())
+    js = _publish(static, "site.js", js.replace(MEASURED, "(()=>{})"))
     for path, html in pages.items():
         at = Path(os.path.relpath(static, path.parent)).as_posix()
         html = _one(SHEET, html, f'\n    <link rel="stylesheet" href="{at}/{css}" />')

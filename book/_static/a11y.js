@@ -9,4 +9,9 @@ document.addEventListener("DOMContentLoaded", () => {
     d.setAttribute("role", "navigation");
     d.setAttribute("aria-label", "Home");
   });
+  // What scrolls sideways can be reached with the keyboard.  Far from the view nothing is measured.
+  const scrolls = new ResizeObserver((seen) => seen
+    .map(({ target: box }) => [box, box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight])
+    .forEach(([box, does]) => { box.tabIndex = does ? 0 : -1; }));
+  all("pre, .cell_output > .output, .katex-display", (box) => scrolls.observe(box));
 });

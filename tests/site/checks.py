@@ -14,6 +14,7 @@ from playwright.sync_api import BrowserContext, Page
 THEMES = ("light", "dark")
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 720}
+WHOLE = "* { content-visibility: visible !important }"  # else what is far is not laid out
 
 HERE = Path(__file__).parent
 LOOK = (HERE / "look.js").read_text(encoding="utf-8")
@@ -79,6 +80,7 @@ def visit(context: BrowserContext, site: str, path: str, theme: str) -> Visit:
     page.on("console", console)
     page.on("pageerror", lambda error: result.console.append(str(error)))
     page.goto(result.url, wait_until="load")
+    page.add_style_tag(content=WHOLE)
     page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
     result.seen = page.evaluate(LOOK)
     page.set_viewport_size(PHONE)

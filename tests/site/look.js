@@ -1,5 +1,9 @@
 // Runs in a page and tells what is there.  Text inside code, scripts and formulas is no prose.
 async () => {
+  const explorable = document.querySelector(".zero-explorer");
+  explorable?.scrollIntoView(); // it is drawn when it comes near
+  while (explorable && !explorable.dataset.ready) await new Promise(requestAnimationFrame);
+  scrollTo({ top: 0, behavior: "instant" });
   document.querySelectorAll("img").forEach((i) => (i.loading = "eager"));
   await Promise.all([...document.images].map((i) => i.decode().catch(() => null)));
   await document.fonts.ready;
