@@ -89,7 +89,7 @@ def measure(nets: list[str], batches: list[int], rounds: int | None, quick: bool
     size = 64 if quick else 224
     found: dict = {"costs": [], "memory": []}
     for name, batch in tqdm([(name, batch) for batch in batches for name in nets], "cost"):
-        single, many = (15, 5) if name == "vgg16" else (31, 9)
+        single, many = (11, 3) if name == "vgg16" else (21, 7)
         enough = rounds or (single if batch == 1 else many)
         found["costs"].append(costs(name, batch, size, enough, ten=batch == 1))
     for batch in tqdm(batches, "memory"):
@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--nets", nargs="+", choices=list(calls.NETS), default=list(calls.NETS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
-    parser.add_argument("--rounds", type=int, help="of every case; default: 5 to 31 by its cost")
+    parser.add_argument("--rounds", type=int, help="of every case; default: 3 to 21 by its cost")
     parser.add_argument("--quick", action="store_true", help="small pictures, few cases, for tests")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the file to write")
     argv = sys.argv[1:] if argv is None else argv
