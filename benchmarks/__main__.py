@@ -1,8 +1,8 @@
 """Measure what class maps cost, and write book/results/benchmarks.json.
 
 Every network is first checked against Captum's raw map, then timed, all libraries in turn, in
-units of its own bare forward pass under inference_mode, just before and just after.  Takes half an
-hour; close what else runs.
+units of its own bare forward pass under inference_mode, just before and just after.  Takes some
+twenty minutes; close what else runs.
 """
 
 import argparse

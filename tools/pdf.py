@@ -10,11 +10,20 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "site"))
 from browser import launch
 
 MARGIN = {"top": "16mm", "bottom": "16mm", "left": "14mm", "right": "14mm"}
-# Nothing may be left folded, and every picture must be there before it is printed.
+# Nothing may be left folded, and every picture, formula's font and explorable must be there before
+# it is printed; those that are out of view are not, unless they are asked for.
 READY = """async () => {
   document.documentElement.dataset.theme = "light";
   document.querySelectorAll("details").forEach((d) => (d.open = true));
   document.querySelectorAll("img").forEach((i) => (i.loading = "eager"));
+  const style = document.createElement("style");
+  style.textContent = "* { content-visibility: visible !important }";
+  document.head.append(style);
+  for (const explorable of document.querySelectorAll(".zero-explorer")) {
+    explorable.scrollIntoView();
+    while (!explorable.dataset.ready) await new Promise(requestAnimationFrame);
+  }
+  await document.fonts.ready;
   await Promise.all([...document.images].map((i) => i.decode().catch(() => null)));
   return document.querySelectorAll("h1").length;
 }"""

@@ -66,6 +66,15 @@ def test_code_and_formulas_are_readable(browser, site):
         context.close()
 
 
+def test_what_the_theme_does_too_late_or_too_much_is_taken_from_it():
+    html = (FOLDER / "book" / "index.html").read_text(encoding="utf-8")
+    js = (FOLDER / "_static" / "site.js").read_text(encoding="utf-8")
+    assert "dataset.theme =" in html
+    assert 'localStorage.getItem("theme")' not in html
+    assert "nboutput" in js
+    assert "tabIndex=e.scrollWidth" not in js
+
+
 def test_a_shared_link_has_a_picture_and_a_text(visited):
     texts = {}
     for path in PAGES:

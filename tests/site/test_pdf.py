@@ -11,9 +11,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 INDEX = """# A small book
 
-```{explorer} shift
-```
-
 A theorem, an exercise, a formula $a^2$, and a line of code wider than the paper:
 
 ```{prf:proposition}
@@ -25,6 +22,7 @@ Prove it.
 ```
 """
 CHAPTER = "# Second chapter\n\n```python\n" + "wide = " + "1 + " * 60 + "1\n```\n"
+CHAPTER += "\nFar.\n" * 200 + "\n## Out of view\n\n```{explorer} shift\n```\n"
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +59,7 @@ def test_the_pdf_is_whole_and_tagged(pdf):
 def test_the_pdf_has_the_chapters_in_its_outline(pdf):
     for title in ("A small book", "Second chapter"):
         assert title.encode() in pdf
+
+
+def test_what_is_out_of_view_is_drawn(pdf):
+    assert b"(Map as drawn, with ReLU: from 0.00 to 0.00, blank.)" in pdf
