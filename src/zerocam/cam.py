@@ -16,6 +16,7 @@ A runs without autograd.
 """
 
 import difflib
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -133,27 +134,26 @@ def grad_cam_all(
         n, classes = y.shape
         Z = A.shape[2] * A.shape[3]
 
-        def textbook(v: Float[Tensor, "c N C"]) -> Float[Tensor, "c N K"]:
+        def textbook(v: Float[Tensor, "c #N C"]) -> Float[Tensor, "c N K"]:
             """Z alpha of combinations of the scores."""
-            G = pull_back(y, leaf, v, allow_unused=True)
+            G = pull_back(y, leaf, v.expand(-1, n, -1), allow_unused=True)
             _refuse_independent(G, layer)
             G = _gradients(G.flatten(0, 1), reshape, layer)
             return Z * channel_weights(_at_least_float32(G)).unflatten(0, (-1, n))
 
         way = short_way(steps, y, A.shape[1], textbook)
         if way is None:
-            rows, back = torch.eye(classes, dtype=y.dtype, device=y.device), textbook
-            held = leaf.numel()
+            rows = torch.eye(classes, dtype=y.dtype, device=y.device)
+            held, back = leaf.numel(), textbook
         else:
-            rows, back = way.W, way.back
-            held = n * max(rows.shape[1], A.shape[1])
+            rows = way.W
+            held, back = n * max(rows.shape[1], A.shape[1]), way.back
         deviation = _referenced(_at_least_float32(A), reference) / Z
         M = deviation.new_empty(n, classes, *A.shape[2:])
         chunk = max(1, CHUNK_BYTES // (held * leaf.element_size()))
         for start in range(0, classes, chunk):
             part = slice(start, start + chunk)
-            alpha_Z = back(rows[part, None].expand(-1, n, -1))
-            M[:, part] = torch.einsum("cnk,nkij->ncij", alpha_Z, deviation)
+            M[:, part] = torch.einsum("cnk,nkij->ncij", back(rows[part, None]), deviation)
     M = M.to(x.dtype)
     return M.relu_() if relu else M
 
@@ -484,7 +484,7 @@ def _refuse_independent(connected: Tensor | None, layer: Layer) -> None:
 
 def _refuse_non_finite(t: Tensor, what: str) -> None:
     # a finite sum has finite terms, and is found 20 times as fast; another may have overflowed
-    if not (bool(t.sum().isfinite()) or bool(torch.isfinite(t).all())):
+    if not (math.isfinite(t.sum().item()) or bool(torch.isfinite(t).all())):
         bad = (~torch.isfinite(t)).flatten(1).any(1).nonzero()[:, 0].tolist()
         raise ValueError(
             f"{what}: got NaN or inf for image {bad[:5]}, wanted finite numbers; check the input "

@@ -60,10 +60,11 @@ class Way(NamedTuple):
     u: GradientEdge | None
     S: Float[Tensor, "D K"] | None  # None: the identity
 
-    def back(self, rows: Float[Tensor, "c N Dz"]) -> Float[Tensor, "c N K"]:
-        """Z alpha of each row."""
+    def back(self, rows: Float[Tensor, "c #N Dz"]) -> Float[Tensor, "c #N K"]:
+        """Z alpha of each row, for each image, or once where it is the same for all."""
         if self.z is None:
             return rows
+        rows = rows.expand(-1, len(self.z), -1)
         g = pull_back(self.z, self.u, rows, materialize_grads=True)
         return g.flatten(2) if self.S is None else g @ self.S
 

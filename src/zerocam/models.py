@@ -385,8 +385,11 @@ def torchvision_net(name: str, *, weights: str | None = None, seed: int = 0) -> 
     """
     from torchvision import models as zoo
 
-    if name not in zoo.list_models(module=zoo):
-        raise ValueError(f"name: got {name!r}, wanted a classifier of torchvision, e.g. resnet18")
+    if name not in (names := zoo.list_models(module=zoo)):
+        near = difflib.get_close_matches(name, names) or ["resnet18"]
+        raise ValueError(
+            f"name: got {name!r}, wanted a classifier of torchvision, e.g. {', '.join(near)}"
+        )
     plain = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the global stream
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed: that is of all devices
