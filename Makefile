@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 SITE := _build/html
 FRESH := _build/.fresh
-INPUTS := $(shell find src -type f ! -name '*.pyc' 2>/dev/null)
+INPUTS := $(shell find src book/results -type f ! -name '*.pyc' 2>/dev/null)
 
 # The kernel of a notebook is the environment's, whatever kernels the user has.
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test,course]'
 	touch $@
 
-# Jupyter's cache knows the cells of a notebook, not the package they import: drop it when that changes.
+# Jupyter's cache knows the cells of a notebook, not the package and the results they read: drop it when those change.
 $(FRESH): $(STAMP) $(INPUTS)
 	rm -rf _build/.jupyter_cache
 	mkdir -p _build && touch $@
@@ -69,7 +69,7 @@ release: book course
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
-# For maintainers: write down the versions now installed, for every platform.
+# For maintainers: write down the versions now installed; what only other systems need is not pinned.
 lock: $(STAMP)
 	$(BIN)/python tools/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
 

@@ -1,8 +1,8 @@
 """Measure what class maps cost, and write book/results/benchmarks.json.
 
 Every network is first checked against Captum's raw map, then timed, all libraries in turn, in
-units of its own bare forward pass under inference_mode, just before and just after.  Takes some
-twenty minutes; close what else runs.
+units of its own bare forward pass under inference_mode, just before and just after.  Takes half an
+hour; close what else runs.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def machine() -> dict[str, str | int]:
     return {"cpu": found, "cores": os.cpu_count() or 1, "threads": torch.get_num_threads()}
 
 
-def costs(name: str, batch: int, size: int, rounds: int, ten: bool) -> dict:
+def costs(name: str, batch: int, size: int, rounds: int, least: float, ten: bool) -> dict:
     """One network: one class by each library, ten by a loop over the peers, all by ours."""
     model, x, layer = calls.net(name, size, batch)
     off = calls.disagreement(model, x, layer)
@@ -49,7 +49,7 @@ def costs(name: str, batch: int, size: int, rounds: int, ten: bool) -> dict:
     every: Calls = {who: partial(cleaned, call) for who, call in calls.ONE_CLASS.items()}
     every["zerocam, all"] = partial(calls.ours_all, model, x, layer)
     row = {"net": name, "batch": batch, "classes": unit().shape[1], "disagreement": off}
-    row |= ratios(unit, every, rounds)
+    row |= ratios(unit, every, rounds, least)
     if ten:
         one = row["unit_seconds"]["median"]
         for who, call in calls.ONE_CLASS.items():
@@ -84,19 +84,16 @@ def growth(name: str, rounds: int, quick: bool) -> dict[str, list[dict]]:
     return found
 
 
-def measure(nets: list[str], batches: list[int], rounds: int | None, quick: bool) -> dict:
+def measure(nets: list[str], batches: list[int], rounds: int, least: float, quick: bool) -> dict:
     """Everything, in the order of the page; `quick` is for tests and says nothing about speed."""
     size = 64 if quick else 224
     found: dict = {"costs": [], "memory": []}
     for name, batch in tqdm([(name, batch) for batch in batches for name in nets], "cost"):
-        single, many = (11, 3) if name == "vgg16" else (21, 7)
-        enough = rounds or (single if batch == 1 else many)
-        found["costs"].append(costs(name, batch, size, enough, ten=batch == 1))
+        found["costs"].append(costs(name, batch, size, rounds, least, ten=batch == 1))
     for batch in tqdm(batches, "memory"):
         found["memory"] += memory.peaks(nets, batch, size)
-    few = rounds or 7
-    found["growth"] = growth("resnet18", few, quick)
-    found["ensembles"] = sweeps.ensembles([2] if quick else [1, 2, 4, 8, 16], few)
+    found["growth"] = growth("resnet18", rounds, quick)
+    found["ensembles"] = sweeps.ensembles([2] if quick else [1, 2, 4, 8, 16], rounds)
     found["clusters"] = [] if quick else sweeps.clusters([1, 2, 4, 8, 16, 32])
     return found
 
@@ -115,13 +112,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--nets", nargs="+", choices=list(calls.NETS), default=list(calls.NETS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
-    parser.add_argument("--rounds", type=int, help="of every case; default: 3 to 21 by its cost")
+    parser.add_argument("--rounds", type=int, default=7, help="of each case, at least (default 7)")
+    parser.add_argument("--seconds", type=float, default=60, help="of each case of the first two "
+                        "tables, at least (default 60)")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="small pictures, few cases, for tests")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the file to write")
     argv = sys.argv[1:] if argv is None else argv
     options = parser.parse_args(argv)
     start = time.monotonic()
-    found = measure(options.nets, options.batches, options.rounds, options.quick)
+    found = measure(options.nets, options.batches, options.rounds, options.seconds, options.quick)
     said = [word for word in argv if word != "--out" and word != str(options.out)]
     made: dict = {"command": " ".join(["python -m benchmarks", *said])}
     made |= machine() | {"date": date.today().isoformat(), "python": platform.python_version()}

@@ -352,7 +352,8 @@ def main() -> None:
         print(f"{name}: {value}")
     if options.chapter != "short":
         rows = [{"what": name, "value": value} for name, value in found.items()]
-        course.store("hub", rows, f"python hub/measure.py --students {options.students}")
+        said = f"--students {options.students} --chapter {options.chapter}"
+        course.store("hub", rows, f"python hub/measure.py {said}")
 
 
 if __name__ == "__main__":

@@ -296,10 +296,10 @@ def test_the_model_is_left_as_it_was():
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize(("dropout", "where"), [(0.0, "head"), (0.5, "whole model")])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("layer", ["features", "features.act3"])
 @pytest.mark.parametrize("named", [None, {"Score-CAM": methods.score_cam}])
-def test_a_model_in_training_mode_is_left_as_it_was(untyped, named, layer, dropout, where):
+def test_a_model_in_training_mode_is_left_as_it_was(untyped, named, layer, dropout):
     """On the head and by whole passes: no mode changes, no running mean of a BatchNorm moves."""
     model = models.SceneNet(dropout=dropout, dtype=torch.float64).train()
     model.head.pool.eval()
@@ -307,8 +307,10 @@ def test_a_model_in_training_mode_is_left_as_it_was(untyped, named, layer, dropo
     before = {k: v.clone() for k, v in model.state_dict().items()}
     x = torch.rand(2, 1, 40, 40, generator=torch.Generator().manual_seed(0)).double()
     report = audit.audit(named, model, x, 1, layer=layer, symmetries=["mixing", "shift"])
-    assert report.errors == {}, "dropout draws anew at each run, and that is not the symmetry's"
-    assert set(report.ran_on.values()) == {where if named is None else "whole model"}
+    assert report.errors == {}, (
+        "dropout draws the same at each run, so what moved is the symmetry's"
+    )
+    assert set(report.ran_on.values()) == {"head" if named is None else "whole model"}
     assert [m.training for m in model.modules()] == modes
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
@@ -330,9 +332,10 @@ def test_inference_mode_changes_nothing():
     model, x = Gated(heads()["mlp"]), images()
     expected = audit.audit(None, model, x, 2, layer="features")
     with torch.inference_mode():
-        assert audit.audit(None, model, x, 2, layer="features").frame.equals(expected.frame)
+        same = audit.audit(None, model, x, 2, layer="features")
+    assert same.frame.equals(expected.frame)
     assert expected.errors == {}
-    assert set(expected.ran_on.values()) == {"head"}
+    assert set(expected.ran_on.values()) == set(same.ran_on.values()) == {"head"}
 
 
 @pytest.mark.claim("C5")
@@ -422,19 +425,108 @@ def test_a_target_that_does_not_fit_is_refused_before_any_method_runs():
         audit.audit([zerocam.grad_cam], model, images(), 5, layer="features")
 
 
-class NoGrad(Net):
-    """Its features run under no_grad, as a frozen backbone often does."""
+class Detached(Net):
+    """No gradient comes back to its features."""
 
     def forward(self, x):
-        with torch.no_grad():
-            A = self.features(x)
-        return self.head(A)
+        return self.head(self.features(x).detach())
 
 
 def test_no_map_that_cannot_be_made_is_audited():
-    model = NoGrad(heads()["gap"])
+    model = Detached(heads()["gap"])
     assert audit.cut(model, images(), "features") is None
     with torch.no_grad():
         assert audit.cut(Net(heads()["gap"]), images(), "features") is not None
     with pytest.raises(ValueError, match="no gradient of the target reaches it"):
         audit.audit([zerocam.grad_cam], model, images(), layer="features")
+
+
+# ---- heads that look right and are not ----------------------------------------------------------
+
+
+class Normed(Net):
+    """Divides by a maximum that autograd does not see; a tracer does not see that."""
+
+    def forward(self, x):
+        A = self.features(x)
+        with torch.no_grad():
+            top = A.amax((2, 3), keepdim=True)
+        return self.head(A / top)
+
+
+class Round(torch.autograd.Function):
+    """Rounds on the way there, and passes the gradient straight back."""
+
+    @staticmethod
+    def forward(ctx, A):
+        return A.round()
+
+    @staticmethod
+    def backward(ctx, G):
+        return G
+
+
+class Rounded(Net):
+    """Its head reads rounded features."""
+
+    def forward(self, x):
+        return self.head(Round.apply(self.features(x) / 3))
+
+
+def prepared() -> Net:
+    """What a hook does to the input, a tracer does not see."""
+    model = Net(heads()["mlp"])
+    model.register_forward_pre_hook(lambda _module, args: (args[0] * 2 - 1,))
+    return model
+
+
+@pytest.mark.parametrize("make", [Normed, Rounded, lambda _head: prepared()])
+def test_a_head_is_used_only_if_scores_and_gradients_are_the_models(make):
+    model = make(heads()["gap"])
+    place = audit.cut(model, images(), "features")
+    every = zerocam.tap(model, images(), 2, layer="features")
+    if place is not None:
+        head = zerocam.tap(place.model, place.x, 2, layer=place.layer)
+        torch.testing.assert_close(head.y, every.y)
+        torch.testing.assert_close(head.G, every.G)
+    report = audit.audit([methods.hires_cam], model, images(), 2, layer="features")
+    assert report.ran_on["hires_cam"] == ("head" if place else "whole model")
+
+
+def test_a_head_of_attention_ends_in_its_classifier():
+    """torch.fx would register the last block's linear layer behind the classifier's."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = torchvision.models.VisionTransformer(
+            image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=24,
+            num_classes=5,
+        ).eval()  # fmt: skip
+        nn.init.normal_(model.heads.head.weight)
+    x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    where, _ = zerocam.suggest_layer(model, x)
+    signed = audit.signed(zerocam.grad_cam)
+    report = audit.audit({"Grad-CAM": signed, "centred": signed}, model, x, 2, **where)
+    assert set(report.ran_on.values()) == {"head"}
+    row = report.table().loc["Grad-CAM"]
+    assert row["mixing"] == "unchanged"
+    assert row["softmax shift"].startswith("changes")
+
+
+class Keeps(Net):
+    """Keeps what it has seen on itself, as some attention layers do."""
+
+    def forward(self, x):
+        self.seen = self.features(x)
+        self.mean = self.seen.mean((2, 3))
+        return self.head(self.seen)
+
+
+def test_a_model_that_keeps_activations_is_audited_and_keeps_no_tracers():
+    model, x = Keeps(heads()["gap"]), images()
+    y = model(x)  # kept with their graph, which deepcopy refuses
+    symmetries.reparametrize(model, "features", symmetries.random_symmetry("mixing", K, 0), x=x)
+    report = audit.audit([audit.signed(zerocam.grad_cam)], model, x, 2, layer="features")
+    assert report.table().iloc[0]["mixing"] == "unchanged"
+    assert isinstance(model.seen, torch.Tensor)
+    assert isinstance(model.mean, torch.Tensor)
+    torch.testing.assert_close(model(x), y, rtol=0, atol=0)

@@ -306,6 +306,64 @@ def test_the_model_is_left_as_it_was(training, fail, what):
     assert equal(snapshot(model), before)
 
 
+class Averages(nn.Module):
+    """Keeps a running mean in a buffer that it binds anew each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(2).double())
+        self.net = Net(heads()["gap"])
+
+    def forward(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * x.mean((0, 2, 3))
+        return self.net(x)
+
+
+def test_a_buffer_that_is_bound_anew_comes_back_too():
+    model = Averages().train()
+    before = model.mean
+    zerocam.grad_cam(model, images(), 2, layer="net.features")
+    assert model.mean is before
+    assert not before.any()
+
+
+class SetsItsMode(Net):
+    """Leaves autograd as it found it, which inside grad_cam is off."""
+
+    def __init__(self, head, trains):
+        super().__init__(head)
+        self.trains = trains
+
+    def forward(self, x):
+        with torch.set_grad_enabled(self.trains):
+            A = self.features(x)
+        return self.head(A)
+
+
+@pytest.mark.parametrize("trains", [True, False])
+@pytest.mark.parametrize("head", HEADS)
+def test_a_forward_may_set_autograds_mode_itself(head, trains):
+    model = SetsItsMode(heads()[head], trains)
+    plain = signed(Net(model.head), images(), 2)
+    assert torch.equal(signed(model, images(), 2), plain)
+    at_once = zerocam.grad_cam_all(model, images(), layer="features", relu=False)
+    torch.testing.assert_close(at_once[:, 2], plain)
+
+
+def test_autocast_does_not_add_up_in_half():
+    """A and G come from layers in bfloat16; what is made of them is float32."""
+    model = Net(heads()["conv"]).float()
+    x = images().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        A, G, *_ = zerocam.tap(model, x, 2, layer="features")
+        M = signed(model, x, 2)
+        every = zerocam.grad_cam_all(model, x, layer="features", relu=False)[:, 2]
+    assert A.dtype == G.dtype == M.dtype == torch.float32
+    exact = torch.einsum("nk,nkij->nij", G.mean((2, 3)), A)
+    torch.testing.assert_close(M, exact, rtol=1e-6, atol=1e-6 * exact.abs().max().item())
+    torch.testing.assert_close(every, exact, rtol=1e-2, atol=1e-2 * exact.abs().max().item())
+
+
 def test_two_threads_may_share_a_model():
     model, xs = Net(heads()["mlp"]), [images(2, seed=s) for s in (1, 2)]
     expected = [signed(model, x, 1) for x in xs]
@@ -586,6 +644,15 @@ def test_refusals_say_what_got_wanted_and_the_mend(untyped, what, model, x, kw, 
     with pytest.raises(ValueError, match=message):
         what(built, x, **({"layer": "features"} | kw))
     assert equal(snapshot(built), before)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "inside"), [(nn.DataParallel, "module"), (torch.compile, "_orig_mod")]
+)
+def test_a_wrapped_model_is_refused_with_the_way_to_what_is_inside(wrap, inside):
+    model = gap()
+    with pytest.raises(ValueError, match=rf"wanted the nn.Module inside it; pass model\.{inside}$"):
+        zerocam.grad_cam(wrap(model), images(), 0, layer="features")
 
 
 def test_a_layer_that_answers_a_tuple_is_refused():

@@ -129,6 +129,7 @@ def test_a_map_is_drawn_and_its_numbers_printed(photo, tmp_path, capsys):
     assert "signed map (7, 7) at 'features'\ntarget logit, zero: zero" in printed
     with Image.open(out) as drawn:
         assert drawn.width > 2 * drawn.height > 200
+    assert not zerocam.plots.plt.get_fignums()  # a form that is asked often would keep them all
 
 
 def test_numbers_are_those_of_grad_cam(photo, tmp_path):

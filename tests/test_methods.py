@@ -451,6 +451,24 @@ class Gate(nn.Module):
         return x
 
 
+class Standardised(Net):
+    """Divides an image by its deviation, which is zero for an even one."""
+
+    def forward(self, x):
+        return super().forward((x - x.mean()) / x.std())
+
+
+def test_scores_of_masked_images_are_checked_like_all_scores():
+    """A channel that is the same everywhere masks all of the image."""
+    model = Standardised(heads()["gap"])
+    with torch.no_grad():
+        model.features.weight[1] = 0
+    with pytest.raises(ValueError, match="scores: got NaN or inf"):
+        methods.score_cam(model, images(), 0, layer="features")
+    with pytest.raises(ValueError, match=r"target: got \(2, 5\) from the callable"):
+        methods.score_cam(Net(heads()["gap"]), images(), lambda y: y, layer="features")
+
+
 def test_ablation_in_one_thread_does_not_reach_another():
     """Passes: activations, whole score, first channel set.  The third waits before the layer."""
     model, expected = net("conv"), maps(methods.ablation_cam, net("conv"))

@@ -416,12 +416,12 @@ class Cut(nn.Module):
         return y.detach() if self.how == "detach" else y
 
 
-@pytest.mark.parametrize("how", ["no_grad", "detach"])
-def test_where_the_gradient_is_cut_that_is_said_once(how):
+def test_where_the_gradient_is_cut_that_is_said_once():
     with pytest.raises(ValueError, match="cut by a detach, no_grad or") as refused:
-        zerocam.suggest_layer(Cut(how), torch.ones(1, 3, 8, 8))
+        zerocam.suggest_layer(Cut("detach"), torch.ones(1, 3, 8, 8))
     assert str(refused.value).count("no gradient of the target") == 1
-    assert zerocam.suggest_layer(Cut("not"), torch.ones(1, 3, 8, 8))[0] == {"layer": "body"}
+    for how in ("not", "no_grad"):  # a frozen body is no hindrance: the map starts behind it
+        assert zerocam.suggest_layer(Cut(how), torch.ones(1, 3, 8, 8))[0] == {"layer": "body"}
 
 
 def test_a_head_of_zeros_is_not_said_to_read_one_position():

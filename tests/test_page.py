@@ -4,6 +4,7 @@ import base64
 import http.client
 import io
 import json
+import socket
 import tempfile
 import threading
 from pathlib import Path
@@ -103,6 +104,15 @@ def test_what_it_refuses(port, cup, capsys, path, body, headers, status, message
     got, text = ask(port, "POST", path, cup if body is None else body, **KIND | headers)
     assert got == status
     assert message in json.loads(text)["error"]
+
+
+def test_a_connection_that_says_nothing_keeps_nobody_waiting(port):
+    """Browsers open one in advance."""
+    with socket.create_connection(("127.0.0.1", port)):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
+        connection.close()
 
 
 def test_only_one_address_is_served(port):

@@ -151,8 +151,8 @@ def test_the_package_stays_small():
     assert max(lines.values()) < 420, lines
     for_the_book = {"checks.py", "experiments.py", "explorer.py", "ledger.py"}
     tool = sum(n for name, n in lines.items() if name not in for_the_book)
-    assert tool < 2400, lines
-    assert sum(lines.values()) - tool < 1100, lines
+    assert tool < 2500, lines
+    assert sum(lines.values()) - tool < 1000, lines
 
 
 def test_each_dependency_is_pinned_for_every_platform():

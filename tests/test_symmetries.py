@@ -828,13 +828,46 @@ def test_channels_may_be_last(T):
                            T(tapped(model).A))  # fmt: skip
 
 
+class Encoded(nn.Module):
+    """Patches of an image, a transformer of torch's own, the mean of its tokens."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.patches = nn.Conv2d(2, 8, 2, stride=2)
+            block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.blocks = nn.TransformerEncoder(block, 2, enable_nested_tensor=False)
+            self.head = nn.Linear(8, C)
+
+    def forward(self, x):
+        later = torch.ones(16, 16).triu(1).bool()  # a mask, given by its name
+        return self.head(self.blocks(self.patches(x).flatten(2).mT, mask=later).mean(1))
+
+
+@pytest.mark.parametrize("layer", ["blocks.layers.0", "blocks.layers.1.norm1"])
+def test_a_layer_may_take_keywords_and_have_its_attributes_read(layer):
+    """torch's encoder hands its layers masks, and looks into them before it runs them."""
+    model, x = Encoded().eval(), torch.randn(2, 2, 8, 8, generator=torch.manual_seed(1))
+    T = sym.random_symmetry("affine", 8, seed=3)
+    changed, at = reparametrize(model, layer, T, x=x)
+    with torch.no_grad():
+        torch.testing.assert_close(changed(x), model(x), rtol=1e-4, atol=1e-4)
+    how = {"relu": False, "reshape": zerocam.tokens_to_map(4, 4)}
+    spatial = {"reference": references.spatial_mean}
+    before = zerocam.grad_cam(model, x, 1, layer=layer, **how, **spatial)
+    after = zerocam.grad_cam(changed, x, 1, layer=at, **how, **spatial)
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+
+
 def test_channel_dim_decides_where_the_shape_does_not():
     A, T = integers(2, K, 5, K, seed=1), sym.shift(T_SHIFT)
     assert torch.equal(T(A), A + T_SHIFT[:, None, None])
     assert torch.equal(T(A, -1), A + T_SHIFT)
     model = nn.Sequential(nn.Identity(), nn.Flatten())
     new, layer = reparametrize(model, "0", T, x=A, channel_dim=-1)
-    assert torch.equal(new.get_submodule("0")[:2](A), A + T_SHIFT)
+    place = new.get_submodule("0")
+    assert torch.equal(place.change(place.original(A)), A + T_SHIFT)
     assert layer == "0.change"
 
 

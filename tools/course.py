@@ -295,7 +295,8 @@ def files(root: Path = ROOT) -> Iterator[tuple[str, str]]:
     for edition, make in (("student", student), ("instructor", instructor)):
         for name, notebook in notebooks.items():
             yield f"{edition}/notebooks/{name}", _dump(make(notebook))
-        yield f"{edition}/LICENSE-text", (root / "LICENSE-text").read_text(encoding="utf-8")
+        for name in ("LICENSE", "LICENSE-text", "THIRD_PARTY.md"):
+            yield f"{edition}/{name}", (root / name).read_text(encoding="utf-8")
         yield f"{edition}/README.md", README[edition]
     for name in ASSIGNMENTS:
         source = _dump(assignment(name, notebooks))
@@ -317,7 +318,7 @@ c.ClearSolutions.code_stub = {"python": "raise NotImplementedError  # your work 
 README = {
     "student": f"""# {TITLE} The exercises
 
-Open the notebooks in JupyterLab, in an environment in which the package `zerocam` is installed.
+Open the notebooks in JupyterLab, in an environment in which `zerocam[book]` is installed.
 They run from top to bottom as they are. Cells tagged `work` wait for you: `attempt` says whether a
 function is right, and if not, what the matter may be. The text is under CC BY-SA 4.0.
 """,
@@ -402,7 +403,7 @@ def size(notebook: dict) -> tuple[int, int]:
 
 
 def reading(words: int, cells: int) -> int:
-    """Minutes: 100 words a minute and 40 seconds for a cell, to the next five."""
+    """Minutes: 100 words a minute and 40 seconds for a cell, to the nearest five."""
     return 5 * round((words / 100 + cells * 2 / 3) / 5)
 
 

@@ -9,7 +9,8 @@ EXTRAS = {"zerocam": {"book", "test", "cluster", "course"}}
 # Wheels of torch bring their own CUDA, on one platform only; torch has its own lines below.
 LEFT_OUT = re.compile(r"nvidia-|cuda-|triton$|torch$|torchvision$|zerocam$|pip$|setuptools$")
 HEAD = """\
-# Exact versions, for every platform: pip install -c requirements.lock -e '.[book,test,course]'
+# Exact versions, as on Linux; what only other systems need is not pinned.
+# To install: pip install -c requirements.lock -e '.[book,test,course]'
 # Written by `make lock`; what is needed at all is in pyproject.toml.
 torch=={torch}; platform_system != "Linux" or platform_machine != "aarch64"
 torch==2.9.1; platform_system == "Linux" and platform_machine == "aarch64"

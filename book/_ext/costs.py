@@ -58,14 +58,15 @@ def made(found: dict) -> str:
 
 def one(found: dict) -> list[list[str]]:
     """One class, in forward passes."""
-    head = ["Network", "Batch", *WHO, "Allowed", "Forward again"]
+    head = ["Network", "Batch", "zerocam", "Allowed", *WHO[1:], "Forward again"]
     rows = [
         [
             row["net"],
             str(row["batch"]),
-            *(f"{row[who]['median']:.2f}" for who in WHO),
-            _verdict(row["zerocam"]["median"], one_limit(row["net"], row["batch"])),
-            f"{row['noise']['low']:.2f} to {row['noise']['high']:.2f}",
+            _between(row["zerocam"]),
+            _verdict(row["zerocam"], one_limit(row["net"], row["batch"])),
+            *(f"{row[who]['median']:.2f}" for who in WHO[1:]),
+            _between(row["noise"]),
         ]
         for row in found["costs"]
     ]
@@ -77,10 +78,10 @@ def every(found: dict) -> list[list[str]]:
     head = ["Network", "Batch", "zerocam", "Allowed", *(f"{who}, extrapolated" for who in WHO[1:])]
     rows = []
     for row in found["costs"]:
-        cost, limit = row["zerocam, all"]["median"], all_limit(row["net"])
+        cost, limit = row["zerocam, all"], all_limit(row["net"])
         peers = [f"{extrapolated(row, who):,.0f}" for who in WHO[1:]]
         allowed = "–" if limit is None else _verdict(cost, limit)
-        rows.append([row["net"], str(row["batch"]), f"{cost:.2f}", allowed, *peers])
+        rows.append([row["net"], str(row["batch"]), _between(cost), allowed, *peers])
     return [head, *rows]
 
 
@@ -89,7 +90,8 @@ def memory(found: dict) -> list[list[str]]:
     head = ["Network", "Batch", "forward", *WHO, "Allowed", "zerocam, all classes"]
     rows = []
     for row in found["memory"]:
-        allowed = _verdict(row["zerocam"], row["forward"] + 2 * row["activation"] + SCATTER, 0)
+        limit = row["forward"] + 2 * row["activation"] + SCATTER
+        allowed = _verdict(dict.fromkeys(("low", "high"), row["zerocam"]), limit, 0)
         peaks = [f"{row[what]:.0f}" for what in ("forward", *WHO)]
         rows.append([row["net"], str(row["batch"]), *peaks, allowed, f"{row['zerocam, all']:.0f}"])
     return [head, *rows]
@@ -126,8 +128,14 @@ def sweeps(found: dict) -> list[list[str]]:
     return rows
 
 
-def _verdict(cost: float, limit: float, digits: int = 2) -> str:
-    return f"{limit:.{digits}f}: {'kept' if cost <= limit else 'not kept'}"
+def _between(cost: dict[str, float]) -> str:
+    return f"{cost['median']:.2f} ({cost['low']:.2f} to {cost['high']:.2f})"
+
+
+def _verdict(cost: dict[str, float], limit: float, digits: int = 2) -> str:
+    """What all of the interval says."""
+    open_ = "not kept" if cost["low"] > limit else "undecided"
+    return f"{limit:.{digits}f}: {'kept' if cost['high'] <= limit else open_}"
 
 
 TABLES = {"one": one, "all": every, "memory": memory, "growth": growth, "sweeps": sweeps}

@@ -83,7 +83,7 @@ def torchvision_input(photo: Tensor) -> Tensor:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The arguments of both commands."""
+    """The arguments of the three commands."""
     top = argparse.ArgumentParser(
         prog="python -m zerocam",
         description="A class heatmap with an honest zero, and an audit of heatmap methods.",
@@ -151,6 +151,7 @@ def run(args: argparse.Namespace) -> None:
         for out in outs:
             report.frame.to_csv(out) if out.endswith(".csv") else fig.savefig(out)
             print(f"written: {out}")
+        plots.plt.close(fig)
         return
     target = getattr(targets, args.target)(c)
     method = functools.partial(grad_cam, relu=False, reference=getattr(references, args.reference))
@@ -195,6 +196,7 @@ def write(out: str, M: Tensor, photo: Tensor, name: str, record: dict) -> None:
     if out.endswith(".png"):
         fig, _ = plots.row(photo, {name: M})
         fig.savefig(out, metadata={"zerocam": text})
+        plots.plt.close(fig)
     elif out.endswith(".csv"):
         pd.DataFrame(M.numpy()).to_csv(out)
     elif out.endswith(".npy"):

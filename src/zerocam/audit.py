@@ -309,14 +309,24 @@ def cut(model: nn.Module, x: Tensor, layer: str) -> _Place | None:
 
     Traces the modules around the layer with torch.fx, leaves all others whole, and keeps what
     goes around the layer (skip connections) as constants.  The head must then give the very
-    scores the model gives for x, or it is not used.
+    scores the model gives for x, their gradient, and end in the same linear layer, or it is not
+    used.  While torch.fx traces, no other thread may run a model.
     """
 
     class Around(fx.Tracer):
         def is_leaf_module(self, m: nn.Module, name: str) -> bool:
-            if not torch.is_grad_enabled():
-                raise ValueError("a no_grad in the forward, which the graph would lose")
             return name == layer or not f"{layer}.".startswith(f"{name}.")
+
+    def at_layer(model: nn.Module, x: Tensor, layer: str) -> tuple[Tap, bool]:
+        """A, what the head makes of it, and whether A is tokens; if so, as (N, 1, T, D)."""
+        axes = []
+
+        def spatial(A: Tensor) -> Tensor:
+            axes.append(A.ndim)
+            return A[:, None] if A.ndim == 3 else A
+
+        every = tap(model, x, lambda y: (y + y.square()).sum(1), layer=layer, reshape=spatial)
+        return every, axes[0] == 3
 
     try:
         with torch.enable_grad():
@@ -329,7 +339,7 @@ def cut(model: nn.Module, x: Tensor, layer: str) -> _Place | None:
         if after & set(node.all_input_nodes):
             after.add(node)
     around = [n for n in graph.nodes if n not in after and n.op != "get_attr"]
-    around = [n for n in around if after & set(n.users)]
+    around = [n for n in around if (after - {at}) & set(n.users)]
 
     head, parts, there = fx.Graph(), {}, {at: None}
     there[at] = head.placeholder("A")
@@ -347,29 +357,33 @@ def cut(model: nn.Module, x: Tensor, layer: str) -> _Place | None:
 
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
-            if n is at or n in around:
+            if n in around:
                 kept[n] = value.clone() if isinstance(value, Tensor) else value
             return value
 
     try:
-        with torch.no_grad(), _left_as_it_was(model, x):
-            y = Reach(fx.GraphModule(model, graph)).run(x)
-            A = kept[at]
-            tokens = A.ndim == 3
-            parts |= {f"around_{i}": kept[node] for i, node in enumerate(around)}
-            carrier = nn.Sequential(OrderedDict(cut=_Cut(tokens), head=_compiled(parts, head)))
-            A = A[:, None] if tokens else A
-            same = (carrier(A) - y).abs().max() <= 1e-5 * y.abs().max()
+        if around:
+            with torch.no_grad(), _left_as_it_was(model, x):
+                Reach(fx.GraphModule(model, graph)).run(x)
+        parts |= {f"around_{i}": kept[node] for i, node in enumerate(around)}
+        whole, tokens = at_layer(model, x, layer)
+        carrier = nn.Sequential(OrderedDict(cut=_Cut(tokens), head=_compiled(parts, head, model)))
+        A = whole.A.to(x.dtype)
+        part, _ = at_layer(carrier, A, "cut")
+        pairs = (part.y, whole.y), (part.G, whole.G)
+        same = all((a - b).abs().max() <= 1e-5 * b.abs().max() for a, b in pairs)
     except Exception:
         return None
+    last = [[m for m in n.modules() if isinstance(m, nn.Linear)][-1:] for n in (carrier, model)]
     for wrapper in (carrier, *carrier.children()):  # not the model's own parts
         wrapper.training = False
-    return _Place(carrier, A, "cut") if same else None
+    return _Place(carrier, A, "cut") if same and last[0] == last[1] else None
 
 
-def _compiled(parts: dict[str, Any], graph: fx.Graph) -> nn.Module:
+def _compiled(parts: dict[str, Any], graph: fx.Graph, like: nn.Module) -> nn.Module:
     """The graph as a module that copies like any other: a GraphModule compiles at every copy."""
     whole = fx.GraphModule(parts, graph)
+    _in_the_order_of(like, whole)
 
     class Head(nn.Module):
         forward = type(whole).forward
@@ -378,6 +392,15 @@ def _compiled(parts: dict[str, Any], graph: fx.Graph) -> nn.Module:
     for kind in ("_modules", "_parameters", "_buffers"):
         setattr(head, kind, getattr(whole, kind))
     return head
+
+
+def _in_the_order_of(model: nn.Module, head: nn.Module) -> None:
+    """Register the parts as the model does; torch.fx sorts them by their depth."""
+    here = head._modules
+    head._modules = {name: here[name] for name in model._modules if name in here} | here
+    for name, part in here.items():
+        if type(part) is nn.Module:  # a folder that torch.fx made
+            _in_the_order_of(model._modules[name], part)
 
 
 def _runs_on_head(method: Method) -> bool:

@@ -54,8 +54,12 @@ def channel_weights(G: Features) -> Weights:
 
 
 def signed_map(alpha: Weights, A: Features) -> Map:
-    """M_ij = sum_k alpha_k A_kij: evidence for s, position by position (eq. 2 before its ReLU)."""
-    return torch.einsum("nk,nkij->nij", alpha, A)
+    """M_ij = sum_k alpha_k A_kij: evidence for s, position by position (eq. 2 before its ReLU).
+
+    Summed in the dtype of its arguments, also under autocast.
+    """
+    with torch.autocast(A.device.type, enabled=False):
+        return torch.einsum("nk,nkij->nij", alpha, A)
 
 
 def grad_cam(
@@ -129,12 +133,13 @@ def grad_cam_all(
     Arguments, refusals and side effects as in `grad_cam`; returns (N, C, h, w).
     """
     steps: list[Step] = []
-    with _run(model, x, layer, reshape, call, steps=steps) as (leaf, y):
+    run = _run(model, x, layer, reshape, call, steps=steps)
+    with run as (leaf, y), torch.autocast(y.device.type, enabled=False):  # no sums in half
         A = _features(leaf.detach(), reshape, layer)
         n, classes = y.shape
         Z = A.shape[2] * A.shape[3]
 
-        def textbook(v: Float[Tensor, "c #N C"]) -> Float[Tensor, "c N K"]:
+        def textbook(v: Float[Tensor, "c _ C"]) -> Float[Tensor, "c N K"]:
             """Z alpha of combinations of the scores."""
             G = pull_back(y, leaf, v.expand(-1, n, -1), allow_unused=True)
             _refuse_independent(G, layer)
@@ -323,8 +328,8 @@ def _run(
 
     `steps`, if given, collects the linear and pooling layers of the head.
     """
-    name, module = find_layer(model, layer)
     _refuse_bad_input(model, x)
+    name, module = find_layer(model, layer)
     owner, runs, leaves = threading.get_ident(), 0, []
 
     def cut(_module: nn.Module, _args: Any, out: Any) -> Tensor | None:
@@ -342,7 +347,8 @@ def _run(
         leaf = out.detach().clone().requires_grad_()  # a copy: later in-place work must not reach A
         leaves.append(leaf)
         torch.set_grad_enabled(True)  # from here on; the surrounding no_grad ends it
-        handles.extend(m.register_forward_hook(note) for m in watched)  # no use before
+        if len(handles) == 1:  # no use before
+            handles.extend(m.register_forward_hook(note) for m in watched)
         return leaf.clone()  # not the leaf itself: autograd refuses in-place work on leaves
 
     def note(module: nn.Module, args: Any, out: Any) -> None:
@@ -354,6 +360,11 @@ def _run(
         handles = [module.register_forward_hook(cut)]
         try:
             y = model(x)
+            if need_scores and leaves and isinstance(y, Tensor) and not y.requires_grad:
+                leaves.clear()  # the forward set autograd's mode back to what it was: turn it on
+                runs = 0
+                with torch.enable_grad():
+                    y = model(x)
         finally:
             for handle in handles:
                 handle.remove()
@@ -393,15 +404,15 @@ def forked(device: torch.device) -> AbstractContextManager:
 def _left_as_it_was(model: nn.Module, x: Tensor) -> Iterator[list[nn.Module]]:
     """Yield the model's modules; put the random state, and their buffers in training mode, back."""
     modules = _modules(model)
-    buffers = [b for m in modules if m.training for b in m.buffers(recurse=False)]
-    before = [b.clone() for b in buffers]
+    kept = [m._buffers for m in modules if m.training and m._buffers]
+    before = [(d, key, b, b.clone()) for d in kept for key, b in d.items() if b is not None]
     with forked(x.device):
         try:
             yield modules
         finally:
             with torch.no_grad():
-                for buffer, value in zip(buffers, before, strict=True):
-                    buffer.copy_(value)
+                for d, key, buffer, value in before:  # a forward may have put another there
+                    d[key] = buffer.copy_(value)
 
 
 def _features(out: Tensor, reshape: Reshape | None, layer: Layer) -> Tensor:
@@ -455,6 +466,12 @@ def _score(y: Tensor, target: Target | Classes) -> Tensor:
 
 
 def _refuse_bad_input(model: nn.Module, x: Any) -> None:
+    parallel = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    if parallel or hasattr(model, "_orig_mod"):  # the latter is made by torch.compile
+        raise ValueError(
+            f"model: got a {type(model).__name__}, wanted the nn.Module inside it; "
+            f"pass model.{'module' if parallel else '_orig_mod'}"
+        )
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError("model: got TorchScript, wanted the nn.Module it was made from; take that")
     if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():

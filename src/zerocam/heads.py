@@ -60,7 +60,7 @@ class Way(NamedTuple):
     u: GradientEdge | None
     S: Float[Tensor, "D K"] | None  # None: the identity
 
-    def back(self, rows: Float[Tensor, "c #N Dz"]) -> Float[Tensor, "c #N K"]:
+    def back(self, rows: Float[Tensor, "c _ Dz"]) -> Float[Tensor, "c _ K"]:
         """Z alpha of each row, for each image, or once where it is the same for all."""
         if self.z is None:
             return rows

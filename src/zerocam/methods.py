@@ -17,8 +17,8 @@
 
 Read the units: a map in [score] has a chance to survive a change of the unit of A, a map in [a]
 has none.  Maps come back at the layer's resolution and are not normalised.  Arguments, refusals
-and side effects are those of `zerocam.grad_cam`.  `hires_cam.equation(A, G)` and its like are
-the bare equations, for tensors already at hand.
+and side effects are those of `zerocam.grad_cam`, which alone takes a reference.
+`hires_cam.equation(A, G)` and its like are the bare equations, for tensors already at hand.
 """
 
 import functools
@@ -39,6 +39,8 @@ from zerocam.cam import (
     Map,
     Reshape,
     _left_as_it_was,
+    _refuse_bad_scores,
+    _score,
     activations,
     channel_axis,
     find_layer,
@@ -214,12 +216,12 @@ def score_cam(
     Source: Wang et al., CVPR Workshops 2020, arXiv:1910.01279.
     """
     A = activations(model, x, layer=layer, reshape=reshape, call=call)
-    masks = normalise(enlarge(A.flatten(0, 1), tuple(x.shape[2:])), "minmax").to(x.dtype)
-    masks = masks.unflatten(0, A.shape[:2])
     with _scorer(model, x, target) as score:
-        b = torch.as_tensor(baseline).to(x)
-        bar = tqdm(masks.unbind(1), "Score-CAM", disable=not progress)
-        alpha = torch.stack([score(b + m[:, None] * (x - b)) for m in bar], 1).softmax(1)
+        b, scores = torch.as_tensor(baseline).to(x), []
+        for channel in tqdm(A.unbind(1), "Score-CAM", disable=not progress):
+            m = normalise(enlarge(channel, tuple(x.shape[2:])), "minmax").to(x.dtype)[:, None]
+            scores.append(score(b + m * (x - b)))
+    alpha = torch.stack(scores, 1).softmax(1)
     M = signed_map(alpha.to(A.dtype), A).to(x.dtype)
     return M.relu() if relu else M
 
@@ -282,8 +284,13 @@ def _scorer(
 ) -> Iterator[Callable[[Tensor], Float[Tensor, " N"]]]:
     """Yield x' -> s(x'), for the class predicted for x if the target names none."""
     with torch.no_grad(), _left_as_it_was(model, x):
-        s = target if callable(target) else logit(model(x).argmax(1) if target is None else target)
-        yield lambda image: s(model(image))
+
+        def scores(image: Tensor) -> Float[Tensor, "N C"]:
+            _refuse_bad_scores(y := model(image), len(x))
+            return y
+
+        s = target if callable(target) else logit(scores(x).argmax(1) if target is None else target)
+        yield lambda image: _score(scores(image), s)
 
 
 @contextmanager

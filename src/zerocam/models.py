@@ -9,6 +9,7 @@ Sources of the pretrained weights: THIRD_PARTY.md.
 
 import difflib
 import json
+import threading
 from collections import Counter, OrderedDict
 from hashlib import sha256
 from importlib.resources import files
@@ -85,8 +86,14 @@ def _outputs(model: nn.Module, x: Tensor) -> tuple[list[tuple[str, nn.Module, An
     cam._refuse_bad_input(model, x)
     outputs: list[tuple[str, nn.Module, Any]] = []
 
+    owner = threading.get_ident()  # other threads may use the same model
+
     def keep(name: str) -> Any:
-        return lambda module, _args, out: outputs.append((name, module, out))
+        def hook(module: nn.Module, _args: Any, out: Any) -> None:
+            if threading.get_ident() == owner:
+                outputs.append((name, module, out))
+
+        return hook
 
     hooks = [m.register_forward_hook(keep(name)) for name, m in model.named_modules() if name]
     try:
@@ -118,7 +125,10 @@ def _unfit(
     if out.ndim == 3 and out.shape[1] > A[0, 0].numel():  # a class token always goes round
         return None
     leaf = x.detach().clone().requires_grad_()
-    hook = model.get_submodule(name).register_forward_hook(lambda _m, _a, out: out.detach())
+    owner = threading.get_ident()
+    hook = model.get_submodule(name).register_forward_hook(
+        lambda _m, _a, out: out.detach() if threading.get_ident() == owner else None
+    )
     try:
         with torch.enable_grad(), cam._left_as_it_was(model, x):
             y = model(leaf * 1)

@@ -11,9 +11,10 @@ import io
 import json
 import re
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -55,12 +56,16 @@ def told(error: Exception) -> str:
     return f"model: got {type(error).__name__}, {said}{at}; see --help, or run it by itself first"
 
 
-def server(draw: Callable[[list[str]], None], model: str, port: int, choices: dict) -> HTTPServer:
+def server(
+    draw: Callable[[list[str]], None], model: str, port: int, choices: dict
+) -> ThreadingHTTPServer:
     """The page's server on 127.0.0.1; draw: does what the words of a `map` command say."""
     page = PAGE.replace("MODEL", html.escape(model))
     for name in ("target", "reference"):
         options = "".join(f"<option>{choice}</option>" for choice in choices[name])
         page = page.replace(f"{name.upper()}S", options)
+
+    one_at_a_time = threading.Lock()  # drawing prints, and uses one model
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 20
@@ -82,9 +87,11 @@ def server(draw: Callable[[list[str]], None], model: str, port: int, choices: di
             asked = parse_qs(urlsplit(self.path).query)
             words = [f"--{key}={asked[key][0]}" for key in ("class", *choices) if key in asked]
             said = io.StringIO()
-            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(said):
+            sent = self.rfile.read(int(size))
+            alone = contextlib.redirect_stdout(said)
+            with tempfile.TemporaryDirectory() as folder, one_at_a_time, alone:
                 photo, out = Path(folder) / "photo", Path(folder) / "map.png"
-                photo.write_bytes(self.rfile.read(int(size)))
+                photo.write_bytes(sent)
                 try:
                     draw(["map", str(photo), "--model", model, *words, "--out", str(out)])
                 except SystemExit:
@@ -108,4 +115,4 @@ def server(draw: Callable[[list[str]], None], model: str, port: int, choices: di
         def log_message(self, *_: object) -> None:
             """Say nothing: file names and classes are nobody's business."""
 
-    return HTTPServer(("127.0.0.1", port), Handler)
+    return ThreadingHTTPServer(("127.0.0.1", port), Handler)

@@ -43,7 +43,8 @@ class Affine:
     def __call__(self, A: Any, channel_dim: int | None = None) -> Float[Tensor, "..."]:
         """A' = Q A + t, along `channel_dim` (None: axis 1 of (N, K, h, w), else the last)."""
         axis = channel_axis(A, len(self.shift)) if channel_dim is None else channel_dim
-        moved = A.movedim(axis, -1) @ self.matrix.to(A).T + self.shift.to(A)
+        with torch.autocast(A.device.type, enabled=False):
+            moved = A.movedim(axis, -1) @ self.matrix.to(A).T + self.shift.to(A)
         return moved.movedim(-1, axis).contiguous()
 
     def push_gradient(self, G: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -234,7 +235,8 @@ def reparametrize(
     ValueError, with the measured difference, if predictions move.  `model` is not touched.
     """
     name, _ = find_layer(model, layer)
-    changed = copy.deepcopy(model)
+    kept = [v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor)]
+    changed = copy.deepcopy(model, {id(v): v.detach() for v in kept if not v.is_leaf})
     modes = {m: m.training for m in changed.modules()}
     changed.eval()
     before = None if x is None else _predictions(changed, x, symmetry)
@@ -315,6 +317,23 @@ class _Change(nn.Module):
         return self.T(A, self.channel_dim)
 
 
+class _Recoded(nn.Module):
+    """The layer, T and T^-1 in sequence, with the attributes of the layer."""
+
+    def __init__(self, original: nn.Module, change: nn.Module, undo: nn.Module) -> None:
+        super().__init__()
+        self.original, self.change, self.undo = original, change, undo
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return self.undo(self.change(self.original(*args, **kwargs)))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("original"), name)
+
+
 def _insert(
     model: nn.Module, name: str, T: Affine, tolerance: float | None, channel_dim: int | None
 ) -> str:
@@ -323,9 +342,7 @@ def _insert(
         raise ValueError("layer: got the model itself, wanted one of the modules inside it")
     original, undo = model.get_submodule(name), T.inverse()
     places = [(m, key) for m in model.modules() for key, c in m._modules.items() if c is original]
-    recoded = nn.Sequential()
-    recoded.original = original
-    recoded.change, recoded.undo = _Change(T, channel_dim), _Change(undo, channel_dim)
+    recoded = _Recoded(original, _Change(T, channel_dim), _Change(undo, channel_dim))
     for parent, key in places:
         parent._modules[key] = recoded
     A = _random(2, len(T.shift), like=next(model.parameters(), T.shift))

@@ -117,6 +117,7 @@ def problems(v: Visit) -> list[str]:
     found += [f"http: {text}" for text in v.http]
     found += [f"formula not drawn: {n}" for n, drawn in enumerate(seen["formulas"]) if not drawn]
     found += [f"formula with an error: {text}" for text in seen["mathErrors"]]
+    found += [f"formula not in the middle: {text}" for text in seen["offCentre"]]
     for raw in (
         "\\(",
         "\\[",

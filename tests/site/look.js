@@ -34,11 +34,17 @@ async () => {
     const [a, b] = [light(rgba(getComputedStyle(e).color)), light(background(e))];
     return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
   };
+  const offCentre = (e) => {
+    const [box, ...parts] = [e, ...e.querySelectorAll(".katex-html > .base")].map((p) => p.getBoundingClientRect());
+    const [left, right] = [Math.min(...parts.map((p) => p.left)), Math.max(...parts.map((p) => p.right))];
+    return right - left < box.width && Math.abs(left + right - box.left - box.right) > 8;
+  };
   return {
     theme: document.documentElement.dataset.theme ?? null,
     prose: texts.map(([t]) => t).join("\n"),
     faint: texts.filter(([t, e]) => /\w{3}/.test(t) && e.checkVisibility() && contrast(e) < 2).map(([t]) => t.slice(0, 60)),
     formulas: [...document.querySelectorAll(".math")].map((e) => !!e.querySelector(".katex-html")),
+    offCentre: [...document.querySelectorAll("div.math")].filter(offCentre).map((e) => e.textContent.slice(0, 60)),
     mathErrors: [...document.querySelectorAll(".katex-error")].map((e) => e.textContent),
     images: [...document.images].map((i) => ({
       src: i.getAttribute("src") ?? "", alt: i.getAttribute("alt"), broken: i.complete && !i.naturalWidth,
