@@ -77,12 +77,12 @@ def test_the_tables_say_what_is_kept_and_what_is_not():
     head, kept, broken, undecided = costs.one({"costs": [ROW, slow, open_]})
     assert head[0] == "Network"
     assert kept == [
-        "resnet18", "1", "1.04 (1.03 to 1.05)", "1.10: kept", "1.20", "1.30", "3.50",
-        "1.00 (0.99 to 1.01)",
+        "resnet18", "1", "1.04 (1.03–1.05)", "1.10: kept", "1.20", "1.30", "3.50",
+        "1.00 (0.99–1.01)",
     ]  # fmt: skip
     assert (broken[3], undecided[3]) == ("1.05: not kept", "1.05: undecided")
     _, (*start, captum, _, last) = costs.every({"costs": [ROW]})
-    assert start == ["resnet18", "1", "1.12 (1.11 to 1.14)", "1.10: not kept"]
+    assert start == ["resnet18", "1", "1.12 (1.11–1.14)", "1.10: not kept"]
     assert (captum, last) == ("1,200", "3,500")
     assert costs.markdown([["a", "b"], ["c", "1"]]) == [
         "| a | b |", "| --- | ---: |", "| c | 1 |",

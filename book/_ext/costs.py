@@ -129,7 +129,7 @@ def sweeps(found: dict) -> list[list[str]]:
 
 
 def _between(cost: dict[str, float]) -> str:
-    return f"{cost['median']:.2f} ({cost['low']:.2f} to {cost['high']:.2f})"
+    return f"{cost['median']:.2f} ({cost['low']:.2f}–{cost['high']:.2f})"
 
 
 def _verdict(cost: dict[str, float], limit: float, digits: int = 2) -> str:
