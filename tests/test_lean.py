@@ -2,9 +2,12 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tinycss2
+from docutils import nodes
+from docutils.utils import new_document
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "book" / "_ext"))
 import formulas
@@ -106,3 +109,28 @@ def test_a_formula_is_drawn_for_the_eye_and_for_a_screen_reader():
     assert 'class="katex-display"' in html
     assert "<mi>α</mi>" in html
     assert 'class="katex-html" aria-hidden="true"' in html
+
+
+@pytest.mark.parametrize(
+    ("tex", "behind", "held"),
+    [
+        ("y", ", and on", '<span class="held">'),
+        ("y", "). And", '<span class="held">'),
+        ("y", " and on", ""),
+        ("y = a + b", ", and on", ""),  # breaks after its own signs
+    ],
+)
+def test_no_line_starts_with_the_stop_behind_a_formula(tex, behind, held):
+    paragraph = nodes.paragraph("", "so ", nodes.math(tex, tex), nodes.Text(behind))
+    document = new_document("page")
+    document += paragraph
+    formulas.hold(document)
+    formulas.hold(document)  # a page may be resolved twice
+    writer = SimpleNamespace(body=[])
+    with pytest.raises(nodes.SkipNode):
+        formulas._inline(writer, paragraph[1])
+    (html,) = writer.body
+    assert html.startswith(held + '<span class="math')
+    stop = behind[: len(behind) - len(behind.lstrip(").,"))]
+    assert html.removesuffix("</span>" if held else "").endswith(f"</span>{stop}")
+    assert paragraph[2] == behind.removeprefix(stop)

@@ -4,6 +4,7 @@ KaTeX runs in V8, which is the package mini-racer.  A formula that it cannot rea
 """
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -27,8 +28,22 @@ def drawn(tex: str, display: bool = False) -> str:
     return _engine().eval(f"katex.renderToString({json.dumps(tex)}, {json.dumps(options)})")
 
 
+def hold(doctree: nodes.document) -> None:
+    """Give each formula in a line the stops and commas behind it: no line may start with them."""
+    for formula in doctree.findall(nodes.math):
+        text = formula.next_node(descend=False, siblings=True)
+        if isinstance(text, nodes.Text) and (stop := re.match(r"[.,;:?!)]+", text)):
+            formula["stop"] = stop[0]
+            text.parent.replace(text, nodes.Text(text[stop.end() :]))
+
+
 def _inline(self, node):
-    self.body.append(f'<span class="math notranslate nohighlight">{drawn(node.astext())}</span>')
+    html = f'<span class="math notranslate nohighlight">{drawn(node.astext())}</span>'
+    if "stop" in node:
+        html += node["stop"]
+        if html.count('class="katex-base"') == 1:  # a longer one may break, and so may what is behind it
+            html = f'<span class="held">{html}</span>'
+    self.body.append(html)
     raise nodes.SkipNode
 
 
@@ -42,4 +57,8 @@ def _display(self, node):
 def setup(app):
     """Connect to Sphinx."""
     app.add_html_math_renderer("katex", (_inline, None), (_display, None))
+    app.connect(
+        "doctree-resolved",
+        lambda app, doctree, _name: app.builder.format == "html" and hold(doctree),
+    )
     return {"parallel_read_safe": True, "parallel_write_safe": True}

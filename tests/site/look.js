@@ -35,7 +35,7 @@ async () => {
     return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
   };
   const offCentre = (e) => {
-    const [box, ...parts] = [e, ...e.querySelectorAll(".katex-html > .base")].map((p) => p.getBoundingClientRect());
+    const [box, ...parts] = [e, ...e.querySelectorAll(".katex-html > .katex-base")].map((p) => p.getBoundingClientRect());
     const [left, right] = [Math.min(...parts.map((p) => p.left)), Math.max(...parts.map((p) => p.right))];
     return right - left < box.width && Math.abs(left + right - box.left - box.right) > 8;
   };

@@ -15,7 +15,7 @@ BAD = {
     "http: 404": "<script src='absent.js'></script>",
     "formula not drawn": "<p class='math'>\\(x\\)</p>",
     "formula not in the middle": "<div class='math' style='display: flex; flex-direction: "
-    "row-reverse'><span class='katex-html'><span class='base'>x</span></span></div>",
+    "row-reverse'><span class='katex-html'><span class='katex-base'>x</span></span></div>",
     "raw \\(": "<p>So \\(x\\).</p>",
     "raw ```": "<p>```{note}</p>",
     "raw :::": "<p>:::{tip}</p>",
