@@ -3,6 +3,7 @@
 KaTeX runs in V8, which is the package mini-racer.  A formula that it cannot read fails the build.
 """
 
+import atexit
 import json
 import re
 from functools import cache
@@ -17,6 +18,7 @@ KATEX = Path(__file__).parent / "vendor" / "katex" / "katex.min.js"
 @cache
 def _engine() -> MiniRacer:
     engine = MiniRacer()
+    atexit.register(engine.close)  # left to the end of the interpreter, it may wait for ever
     engine.eval(KATEX.read_text(encoding="utf-8"))
     return engine
 
@@ -41,7 +43,9 @@ def _inline(self, node):
     html = f'<span class="math notranslate nohighlight">{drawn(node.astext())}</span>'
     if "stop" in node:
         html += node["stop"]
-        if html.count('class="katex-base"') == 1:  # a longer one may break, and so may what is behind it
+        if (
+            html.count('class="katex-base"') == 1
+        ):  # a longer one may break, and so may what is behind it
             html = f'<span class="held">{html}</span>'
     self.body.append(html)
     raise nodes.SkipNode
