@@ -10,8 +10,10 @@ document.addEventListener("DOMContentLoaded", () => {
     d.setAttribute("aria-label", "Home");
   });
   // What scrolls sideways can be reached with the keyboard.  Far from the view nothing is measured.
+  const boxes = "pre, .cell_output > .output, .katex-display";
   const scrolls = new ResizeObserver((seen) => seen
-    .map(({ target: box }) => [box, box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight])
+    .map(({ target }) => target.closest(boxes))
+    .map((box) => [box, box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight])
     .forEach(([box, does]) => { box.tabIndex = does ? 0 : -1; }));
-  all("pre, .cell_output > .output, .katex-display", (box) => scrolls.observe(box));
+  all(boxes, (box) => [box, box.firstElementChild].forEach((e) => e && scrolls.observe(e)));
 });
