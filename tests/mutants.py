@@ -269,7 +269,7 @@ MUTANTS = [
     ("heads", "for step in steps if step.out.node is y.grad_fn]", "for step in steps[-1:]]",
      "test_all_classes_are_the_textbook_maps_class_by_class"),
     ("heads", "len(size) == 2 and ", "", "test_all_classes_are_the_textbook_maps_class_by_class"),
-    ("heads", "g.flatten(2) if self.S is None else g @ self.S", "g.flatten(2)",
+    ("heads", "g.flatten(2) if self.S is None else g @ self.S.to(g)", "g.flatten(2)",
      "test_all_classes_are_the_textbook_maps_class_by_class"),
     ("cam", "autograd.grad(s.sum(), leaf", "autograd.grad(y.sum(), leaf",
      "test_a_network_worked_by_hand"),

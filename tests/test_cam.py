@@ -350,9 +350,18 @@ def test_a_forward_may_set_autograds_mode_itself(head, trains):
     torch.testing.assert_close(at_once[:, 2], plain)
 
 
-def test_autocast_does_not_add_up_in_half():
+class Float32(Net):
+    """Its scores are float32 also under autocast, unlike what is inside its head."""
+
+    def forward(self, x):
+        return super().forward(x).float()
+
+
+@pytest.mark.parametrize("kind", [Net, Float32])
+@pytest.mark.parametrize("head", HEADS)
+def test_autocast_does_not_add_up_in_half(head, kind):
     """A and G come from layers in bfloat16; what is made of them is float32."""
-    model = Net(heads()["conv"]).float()
+    model = kind(heads()[head]).float()
     x = images().float()
     with torch.autocast("cpu", torch.bfloat16):
         A, G, *_ = zerocam.tap(model, x, 2, layer="features")

@@ -158,7 +158,8 @@ def grad_cam_all(
         chunk = max(1, CHUNK_BYTES // (held * leaf.element_size()))
         for start in range(0, classes, chunk):
             part = slice(start, start + chunk)
-            M[:, part] = torch.einsum("cnk,nkij->ncij", back(rows[part, None]), deviation)
+            alpha_Z = back(rows[part, None]).to(deviation)
+            M[:, part] = torch.einsum("cnk,nkij->ncij", alpha_Z, deviation)
     M = M.to(x.dtype)
     return M.relu_() if relu else M
 

@@ -66,7 +66,7 @@ class Way(NamedTuple):
             return rows
         rows = rows.expand(-1, len(self.z), -1)
         g = pull_back(self.z, self.u, rows, materialize_grads=True)
-        return g.flatten(2) if self.S is None else g @ self.S
+        return g.flatten(2) if self.S is None else g @ self.S.to(g)
 
 
 def short_way(
