@@ -43,9 +43,7 @@ def _inline(self, node):
     html = f'<span class="math notranslate nohighlight">{drawn(node.astext())}</span>'
     if "stop" in node:
         html += node["stop"]
-        if (
-            html.count('class="katex-base"') == 1
-        ):  # a longer one may break, and so may what is behind it
+        if html.count('class="katex-base"') == 1:  # a longer one may break anyway
             html = f'<span class="held">{html}</span>'
     self.body.append(html)
     raise nodes.SkipNode
