@@ -1,4 +1,4 @@
-# make book | pdf | test | lab | serve | course | release | bench | clean.  Each sets up what it needs:
+# make book | pdf | test | quick | portable | lab | serve | course | release | bench | clean.  Each sets up what it needs:
 # a virtual environment in .venv with the versions of requirements.lock.  Needs Python 3.11 or later, git, make; no node, no conda.
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,12 +13,14 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PATH :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book pdf test lab serve course release bench lock clean
+.PHONY: help setup book pdf test quick portable lab serve course release bench lock clean
 
 help:
 	@echo "make book   build the site, executing every notebook, into $(SITE)"
 	@echo "make pdf    build the whole book as one PDF, _build/book.pdf; needs Chromium or Chrome"
 	@echo "make test   run every test: package, mutants, notebooks, site, style"
+	@echo "make quick  the daily loop: laws, refusals, examples, style; two minutes"
+	@echo "make portable  imitate other machines: older processors, threads, orders, fonts; an hour"
 	@echo "make lab    open the notebooks in JupyterLab"
 	@echo "make serve  build the site and serve it on http://127.0.0.1:8000"
 	@echo "make course write editions, slides and assignments into _build/course"
@@ -53,6 +55,12 @@ pdf: $(STAMP) $(FRESH)
 
 test: $(STAMP)
 	$(BIN)/python tools/run_tests.py
+
+quick: $(STAMP)
+	$(BIN)/python tools/run_tests.py --quick
+
+portable: $(STAMP)
+	$(BIN)/python tools/run_tests.py --portable
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir .

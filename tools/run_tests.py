@@ -1,40 +1,160 @@
-"""Run every gate of the project and sum up; `make test` calls this, with names it runs only those.
+"""Run the gates of the project and sum up: `make test`, `make quick` and `make portable` call this.
+
+    python tools/run_tests.py                 every gate of `make test`
+    python tools/run_tests.py package site    only these
+    python tools/run_tests.py --portable      the settings of other machines, each with its gates
 
 A pytest gate passes if pytest passes, at least one test ran and none was skipped.
 """
 
 import argparse
 import os
+import platform
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 REPORTS = Path("_build/reports")
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--no-header"]
 ALONE = ["-o", "addopts=--strict-markers"]  # without the package's doctests and shape checks
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/sanitize.cfg"]
 RUFF = [sys.executable, "-m", "ruff"]
-PAIR = ["-n", str(min(2, os.cpu_count() or 1))]
+CORES = os.cpu_count() or 1
+PAIR = ["-n", str(min(2, CORES))]
+BY_FILE = [*PAIR, "--dist", "loadfile"]  # the cells of a notebook belong to one process
+BY_GROUP = [*PAIR, "--dist", "loadgroup"]
+IN_ORDER = ["-p", "no:randomly"]
+CHAPTER_SECONDS = 180  # three times what a chapter may take on an idle machine
 
-GATES = {
-    "package": [*PYTEST, *PAIR, "--dist", "loadgroup"],
-    "mutants": [sys.executable, "tests/mutants.py"],
-    "notebooks": [*PYTEST, *ALONE, *NBVAL, "notebooks"],
+# Other machines, as far as this one can imitate them: other numbers of threads, which sum in
+# another order, and kernels for older processors in PyTorch, oneDNN, MKL and OpenBLAS.
+THREADS = {
+    "2 threads": {"OMP_NUM_THREADS": "2", "ZEROCAM_THREADS": "2"},
+    "4 threads": {"OMP_NUM_THREADS": "4", "ZEROCAM_THREADS": "4"},
+}
+KERNELS = {
+    "no vectors": {"ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem"},
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "OPENBLAS_CORETYPE": "Haswell"},
+    "SSE4": {
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+        "OPENBLAS_CORETYPE": "Nehalem",
+    },
+}
+SETTINGS = {**(KERNELS if platform.machine() in ("x86_64", "AMD64") else {}), **THREADS}
+# The notebooks that train a network, so that another rounding has the longest way to grow.
+TRAIN = ("04", "05", "06", "07", "08")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A command that must pass, and its seconds on two idle cores, to say how long is left."""
+
+    command: list[str]
+    seconds: int
+    setting: Mapping[str, str] = field(default_factory=dict)
+    one_core: bool = False  # two of these in a row run side by side
+
+
+class Outcome(NamedTuple):
+    """What became of a gate."""
+
+    name: str
+    passed: bool
+    why: str
+    seconds: float
+
+
+def notebooks(numbers: Iterable[str] = ("",)) -> list[str]:
+    """The paths of the notebooks whose names begin with one of these numbers."""
+    paths = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+    return [f"notebooks/{path.name}" for n in numbers for path in paths if path.name.startswith(n)]
+
+
+def nbval(paths: Iterable[str]) -> list[str]:
+    """The command that runs notebooks again and compares what they print."""
+    return [*PYTEST, *ALONE, *IN_ORDER, *BY_FILE, *NBVAL, *paths]
+
+
+def package(*more: str) -> list[str]:
+    """The command for the tests of the package."""
+    return [*PYTEST, *BY_GROUP, *more]
+
+
+def turn() -> int:
+    """A number that differs from commit to commit, to take turns by."""
+    command = ["git", "rev-parse", "--short=8", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return int(done.stdout, 16) if done.returncode == 0 else 0
+
+
+def elsewhere(n: int) -> Gate:
+    """A sample of `make portable`: for each n another setting, order and notebook."""
+    name = list(SETTINGS)[n % len(SETTINGS)]
+    script = [sys.executable, __file__, "--portable", "--only", name, "--sample", str(n)]
+    return Gate(script, 110)
+
+
+def gates() -> dict[str, Gate]:
+    """What `make test` runs, in its order."""
     # Relative: make splits at spaces, and the folder above may have some.
-    "book": ["make", "book", f"VENV={os.path.relpath(sys.prefix)}"],
-    "browser": [sys.executable, "tests/site/browser.py"],
-    "site": [*PYTEST, *ALONE, "tests/site"],
-    "style": [*RUFF, "check", "."],
-    "format": [*RUFF, "format", "--check", "."],
+    venv = f"VENV={os.path.relpath(sys.prefix)}"
+    return {
+        "style": Gate([*RUFF, "check", "."], 1),
+        "format": Gate([*RUFF, "format", "--check", "."], 1),
+        "browser": Gate([sys.executable, "tests/site/browser.py"], 2),
+        "package": Gate(package(*IN_ORDER), 280),
+        "notebooks": Gate(nbval(["notebooks"]), 190),
+        # From the outputs that are stored, which the gate before has just found again.
+        "book": Gate(["make", "book", "ZEROCAM_EXECUTE=off", venv], 80, one_core=True),
+        "mutants": Gate([sys.executable, "tests/mutants.py"], 190, one_core=True),
+        "site": Gate([*PYTEST, *ALONE, *IN_ORDER, *BY_GROUP, "tests/site"], 200),
+        "elsewhere": elsewhere(turn()),
+    }
+
+
+QUICK = {
+    "style": Gate([*RUFF, "check", "."], 1),
+    "format": Gate([*RUFF, "format", "--check", "."], 1),
+    "laws": Gate(package(*IN_ORDER, "-m", "not slow"), 75),
 }
 
 
-# Each of these keeps one core busy, so they run at the same time.
-TOGETHER = {"notebooks", "book"}
+def portable(names: Iterable[str], sample: int | None) -> dict[str, Gate]:
+    """Tests and training notebooks under each setting, the tests in an order of the setting's own.
+
+    With a sample number: only the quick tests and one notebook, for the gate of `make test`.
+    """
+    found = {}
+    for i, name in enumerate(SETTINGS):
+        if name not in names:
+            continue
+        seed = i + 1 if sample is None else sample % 10_000 + 1
+        some = ["-m", "not machinery"] if sample is None else ["-m", "not slow and not machinery"]
+        some += ["-p", "randomly", "-p", f"randomly_seed={seed}"]
+        trained = TRAIN if sample is None else [TRAIN[sample // 8 % len(TRAIN)]]
+        seconds = (400, 150) if sample is None else (70, 40)
+        found[f"tests, {name}"] = Gate(package(*some), seconds[0], SETTINGS[name])
+        found[f"notebooks, {name}"] = Gate(nbval(notebooks(trained)), seconds[1], SETTINGS[name])
+    if set(SETTINGS) <= set(names):
+        known = gates()
+        found |= {"browser": known["browser"], "book": known["book"]}
+        found["pages, other fonts"] = replace(
+            known["site"], setting={"ZEROCAM_SITE": "portable"}, seconds=500
+        )
+    return found
+
+
+def cases(report: Path) -> list[ElementTree.Element]:
+    """The tests that a JUnit report lists."""
+    return list(ElementTree.parse(report).iter("testcase"))
 
 
 def verdict(returncode: int, report: Path | None) -> tuple[bool, str]:
@@ -43,38 +163,68 @@ def verdict(returncode: int, report: Path | None) -> tuple[bool, str]:
         return returncode == 0, "passed" if returncode == 0 else f"failed, exit code {returncode}"
     if not report.exists():
         return False, f"no report, exit code {returncode}"
-    cases = list(ElementTree.parse(report).iter("testcase"))
-    bad = sum(c.find("failure") is not None or c.find("error") is not None for c in cases)
-    skipped = [s for c in cases if (s := c.find("skipped")) is not None]
+    found = cases(report)
+    bad = sum(c.find("failure") is not None or c.find("error") is not None for c in found)
+    skipped = [s for c in found if (s := c.find("skipped")) is not None]
     skipped = [s for s in skipped if s.get("type") != "pytest.xfail"]
-    passed = returncode == 0 and bool(cases) and not bad and not skipped
-    return passed, f"{len(cases)} tests, {bad} failed, {len(skipped)} skipped"
+    passed = returncode == 0 and bool(found) and not bad and not skipped
+    return passed, f"{len(found)} tests, {bad} failed, {len(skipped)} skipped"
 
 
-def run(name: str, command: list[str], log=None) -> tuple[str, bool, str, float]:
-    """Run one gate, a thread a process; its name, whether it passed, why, and its seconds."""
+def slow_chapters(report: Path) -> list[str]:
+    """Each notebook that took longer than a chapter may, by the report of nbval."""
+    spent: dict[str, float] = {}
+    for case in cases(report):
+        name = case.get("classname", "")
+        spent[name] = spent.get(name, 0.0) + float(case.get("time", 0))
+    limit = CHAPTER_SECONDS
+    return [f"{n}: {s:.0f} s, wanted at most {limit}" for n, s in spent.items() if s > limit]
+
+
+def slowest(reports: Iterable[Path], count: int = 10) -> list[tuple[float, str]]:
+    """The tests that took the most seconds, longest first."""
+    found = [
+        (float(case.get("time", 0)), f"{case.get('classname')}::{case.get('name')}")
+        for report in reports
+        if report.exists()
+        for case in cases(report)
+    ]
+    return sorted(found, reverse=True)[:count]
+
+
+def report_of(name: str) -> Path:
+    """Where the report of a gate is written."""
+    return REPORTS / f"{name.replace(', ', '-').replace(' ', '-')}.xml"
+
+
+def run(name: str, gate: Gate, log=None) -> Outcome:
+    """Run one gate, by default with a thread a process."""
     start = time.monotonic()
-    report = None
+    report, command = None, gate.command
     if command[1:3] == ["-m", "pytest"]:
-        report = REPORTS / f"{name}.xml"
+        report = report_of(name)
         report.unlink(missing_ok=True)
         command = [*command, f"--junitxml={report}"]
-    print(f"\n=== {name}: {' '.join(command)}", flush=True)
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=one_thread, stdout=log, stderr=log and subprocess.STDOUT)
-    return name, *verdict(done.returncode, report), time.monotonic() - start
+    shown = " ".join([*(f"{k}={v}" for k, v in gate.setting.items()), *command])
+    print(f"{shown}\n", file=log, flush=True)
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **gate.setting}
+    done = subprocess.run(command, env=env, stdout=log, stderr=log and subprocess.STDOUT)
+    passed, why = verdict(done.returncode, report)
+    if passed and report and "--nbval" in command and (late := slow_chapters(report)):
+        passed, why = False, "; ".join(late)
+    return Outcome(name, passed, why, time.monotonic() - start)
 
 
-def run_all(names: list[str]) -> list[tuple[str, bool, str, float]]:
+def run_together(gates: Mapping[str, Gate]) -> list[Outcome]:
     """Run gates side by side, and print what each wrote when all have ended."""
-    if len(names) == 1:
-        return [run(names[0], GATES[names[0]])]
+    if len(gates) == 1:
+        return [run(*item) for item in gates.items()]
     logs = {
         name: (REPORTS / f"{name}.log").open("w+", encoding="utf-8", errors="replace")
-        for name in names
+        for name in gates
     }
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda name: run(name, GATES[name], logs[name]), names))
+        results = list(pool.map(lambda item: run(*item, logs[item[0]]), gates.items()))
     for name, log in logs.items():
         log.seek(0)
         print(f"\n=== {name} wrote\n{log.read()}", flush=True)
@@ -82,24 +232,64 @@ def run_all(names: list[str]) -> list[tuple[str, bool, str, float]]:
     return results
 
 
+def seconds_of(gates: Iterable[Gate]) -> float:
+    """The seconds that gates are expected to take; those side by side count once."""
+    gates = list(gates)
+    beside = [g.seconds for g in gates if g.one_core]
+    return sum(g.seconds for g in gates if not g.one_core) + (max(beside) if beside else 0)
+
+
+def run_all(todo: Mapping[str, Gate]) -> list[Outcome]:
+    """Run gates in turn, saying before each how many are left and for about how long."""
+    begin, results = time.monotonic(), []
+    groups = groupby(todo, lambda name: "beside" if todo[name].one_core else name)
+    for names in [list(group) for _, group in groups]:
+        rest = list(todo)[len(results) :]
+        expected = seconds_of(todo[name] for name in todo if name not in rest)
+        spent = time.monotonic() - begin
+        pace = spent / expected if expected > 30 else 1  # of this machine; guessed until known
+        left = pace * seconds_of(todo[name] for name in rest) / 60
+        at = f"{len(results) + 1} of {len(todo)}"
+        print(f"\n=== {at}: {' and '.join(names)}; about {left:.0f} min left", flush=True)
+        results += run_together({name: todo[name] for name in names})
+    return results
+
+
+def summary(results: list[Outcome], seconds: float) -> str:
+    """A line for each gate, the slowest tests, and whether all passed."""
+    lines = ["", "=== the ten slowest tests"]
+    reports = [report_of(result.name) for result in results]
+    lines += [f"{spent:6.1f} s  {test}" for spent, test in slowest(reports)]
+    lines += ["", "=== summary"]
+    wide = max(len(r.name) for r in results)
+    for name, passed, why, spent in results:
+        lines.append(f"{'ok    ' if passed else 'FAILED'} {name:<{wide}} {spent:5.0f} s  {why}")
+    failed = [r.name for r in results if not r.passed]
+    verdict = f"FAILED: {', '.join(failed)}" if failed else "all gates passed"
+    return "\n".join([*lines, f"{verdict} ({seconds:.0f} s)"])
+
+
 def main() -> int:
     """Run the gates named, or all; print a line for each; 1 if one failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("gates", nargs="*", metavar="gate", help=f"of {', '.join(GATES)}")
-    names = parser.parse_args().gates or list(GATES)
-    if unknown := [n for n in names if n not in GATES]:
-        parser.error(f"no such gate: {', '.join(unknown)}; there are {', '.join(GATES)}")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    known = gates()
+    parser.add_argument("gates", nargs="*", metavar="gate", help=f"of {', '.join(known)}")
+    parser.add_argument("--quick", action="store_true", help="the daily loop: laws and style")
+    parser.add_argument("--portable", action="store_true", help="under the settings of others")
+    parser.add_argument("--only", action="append", choices=list(SETTINGS), help="one setting")
+    parser.add_argument("--sample", type=int, help="quick tests and one notebook, by this number")
+    asked = parser.parse_args()
+    if unknown := [n for n in asked.gates if n not in known]:
+        parser.error(f"no such gate: {', '.join(unknown)}; there are {', '.join(known)}")
+    if asked.portable:
+        todo = portable(asked.only or SETTINGS, asked.sample)
+    else:
+        todo = QUICK if asked.quick else {n: known[n] for n in asked.gates or known}
     REPORTS.mkdir(parents=True, exist_ok=True)
-    begin, results = time.monotonic(), []
-    for _, group in groupby(names, lambda name: name in TOGETHER or name):
-        results += run_all(list(group))
-    print("\n=== summary")
-    for name, passed, why, seconds in results:
-        print(f"{'ok    ' if passed else 'FAILED'} {name:<10} {seconds:5.0f} s  {why}")
-    failed = [name for name, passed, *_ in results if not passed]
-    total = time.monotonic() - begin
-    print(f"{'FAILED: ' + ', '.join(failed) if failed else 'all gates passed'} ({total:.0f} s)")
-    return int(bool(failed))
+    begin = time.monotonic()
+    results = run_all(todo)
+    print(summary(results, time.monotonic() - begin), flush=True)
+    return int(not all(r.passed for r in results))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+"""The gates' own arithmetic: what is left, what was slow, which setting has its turn."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+spec = importlib.util.spec_from_file_location("run_tests", ROOT / "tools" / "run_tests.py")
+run_tests = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(run_tests)
+Gate = run_tests.Gate
+
+
+def report(folder: Path, *cases: tuple[str, str, float]) -> Path:
+    """A JUnit report of tests: (file, name, seconds)."""
+    path = folder / "r.xml"
+    rows = (f'<testcase classname="{c}" name="{n}" time="{s}"/>' for c, n, s in cases)
+    path.write_text(f"<testsuites><testsuite>{''.join(rows)}</testsuite></testsuites>")
+    return path
+
+
+def test_gates_side_by_side_count_once():
+    two = [Gate([], 80, one_core=True), Gate([], 190, one_core=True)]
+    assert run_tests.seconds_of([Gate([], 100), *two]) == 290
+    assert run_tests.seconds_of([]) == 0
+
+
+def test_a_notebook_is_late_by_the_sum_of_its_cells(tmp_path):
+    cells = [("notebooks.07", "Cell 1", 100), ("notebooks.07", "Cell 2", 81)]
+    found = run_tests.slow_chapters(report(tmp_path, *cells, ("notebooks.08", "Cell 1", 179)))
+    assert found == ["notebooks.07: 181 s, wanted at most 180"]
+
+
+def test_the_slowest_tests_come_first_and_absent_reports_count_nothing(tmp_path):
+    path = report(tmp_path, ("a", "quick", 1), ("b", "slow", 9), ("c", "middling", 5))
+    found = run_tests.slowest([path, tmp_path / "absent.xml"], count=2)
+    assert found == [(9, "b::slow"), (5, "c::middling")]
+
+
+def test_every_setting_has_its_turn_and_its_own_order():
+    scripts = [run_tests.elsewhere(n).command for n in range(len(run_tests.SETTINGS))]
+    assert {command[command.index("--only") + 1] for command in scripts} == set(run_tests.SETTINGS)
+    todo = run_tests.portable(run_tests.SETTINGS, None)
+    tests = [gate.command for name, gate in todo.items() if name.startswith("tests, ")]
+    seeds = [part for command in tests for part in command if part.startswith("randomly_seed=")]
+    assert len(set(seeds)) == len(run_tests.SETTINGS) >= 2
+
+
+@pytest.mark.parametrize("sample", range(40))
+def test_a_sample_is_one_setting_with_one_notebook_that_exists(sample):
+    name = list(run_tests.SETTINGS)[sample % len(run_tests.SETTINGS)]
+    todo = run_tests.portable([name], sample)
+    assert list(todo) == [f"tests, {name}", f"notebooks, {name}"]
+    assert all(gate.setting == run_tests.SETTINGS[name] for gate in todo.values())
+    (path,) = [part for part in todo[f"notebooks, {name}"].command if part.endswith(".ipynb")]
+    assert (ROOT / path).exists()
+
+
+def test_a_failed_gate_fails_the_run_and_is_named():
+    results = [run_tests.Outcome("style", True, "passed", 1.0)]
+    assert run_tests.summary(results, 1).endswith("all gates passed (1 s)")
+    results.append(run_tests.Outcome("site", False, "3 tests, 1 failed, 0 skipped", 2.0))
+    assert run_tests.summary(results, 3).endswith("FAILED: site (3 s)")
