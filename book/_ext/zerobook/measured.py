@@ -17,8 +17,13 @@ class Measured(Markdown):
         stored = json.loads(path.read_text(encoding="utf-8"))
         rows, made = stored["rows"], stored["made"]
         lines = table([list(rows[0]), *([str(value) for value in row.values()] for row in rows)])
-        versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
-        return [*lines, "", f"Measured by `{made['command']}`: {made['machine']}; {versions}."]
+        day = f" on {made['date']}" if "date" in made else ""
+        return [
+            *lines,
+            "",
+            f"Measured by `{made['command']}`{day}: {made['platform']}, {made['cores']} processor "
+            f"cores, {made['memory']}; Python {made['python']}, PyTorch {made['torch']}.",
+        ]
 
 
 def setup(app):
