@@ -11,9 +11,7 @@ import os
 import platform
 import sys
 import time
-from datetime import date
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,10 @@ from tqdm import tqdm
 
 from benchmarks import calls, memory, sweeps
 from benchmarks.clock import Calls, ratios, seconds
+from zerocam.provenance import provenance
 
 RESULTS = Path(__file__).parents[1] / "book" / "results" / "benchmarks.json"
-PACKAGES = ("torch", "torchvision", "captum", "torchcam", "grad-cam", "dask")
+PACKAGES = ("torchvision", "captum", "torchcam", "grad-cam", "dask")
 
 
 def machine() -> dict[str, str | int]:
@@ -122,9 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     start = time.monotonic()
     found = measure(options.nets, options.batches, options.rounds, options.seconds, options.quick)
     said = [word for word in argv if word != "--out" and word != str(options.out)]
-    made: dict = {"command": " ".join(["python -m benchmarks", *said])}
-    made |= machine() | {"date": date.today().isoformat(), "python": platform.python_version()}
-    made |= {name: version(name) for name in PACKAGES}
+    made: dict = provenance(" ".join(["python -m benchmarks", *said]), *PACKAGES) | machine()
     made["minutes"] = round((time.monotonic() - start) / 60, 1)
     text = json.dumps({"made": made} | _rounded(found), indent=1)
     options.out.write_text(text + "\n")

@@ -71,8 +71,8 @@ def hand_out(spawner):
 
 c.Spawner.pre_spawn_hook = hand_out
 
-# For hub/measure.py, and for whoever has the token: starting and stopping servers.
+# For whoever has the token, tests/test_hub.py among them: starting and stopping servers.
 if token := os.environ.get("ZEROCAM_API_TOKEN"):
-    c.JupyterHub.services = [{"name": "measure", "api_token": token}]
+    c.JupyterHub.services = [{"name": "teacher", "api_token": token}]
     scopes = ["admin:users", "admin:servers", "access:servers", "tokens", "list:users"]
-    c.JupyterHub.load_roles = [{"name": "measure", "services": ["measure"], "scopes": scopes}]
+    c.JupyterHub.load_roles = [{"name": "teacher", "services": ["teacher"], "scopes": scopes}]

@@ -383,13 +383,13 @@ def passes(trial: tuple) -> bool:
         mutate(mutant, folder)
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
-        sys.path.insert(0, folder)
         sys.dont_write_bytecode = True
         os.environ["PYTHONPATH"] = folder
         # No -x: it can turn a file that cannot be collected, code 2, into a failed test, code 1.
         code = pytest.main(
             ["-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:nbval"]
             + ["--hypothesis-profile=mutants", "-o", "addopts="]  # without the shape checks
+            + ["-o", f"pythonpath={folder} ."]  # the mutant stands before the package
             + [str(ROOT / test) for test in tests]
         )
         if code not in (0, 1):  # 1: a test failed, as it should; anything else is our own fault

@@ -1,6 +1,5 @@
 """The gates close: what must be rejected is rejected, by the very commands that `make` uses."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -11,12 +10,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tools import run_tests
+
 pytestmark = pytest.mark.xdist_group("kernels")  # in one process: kernels can race for ports
 
 ROOT = Path(__file__).parents[1]
-spec = importlib.util.spec_from_file_location("run_tests", ROOT / "tools" / "run_tests.py")
-run_tests = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(run_tests)
 
 
 def notebook(path: Path, code: str, printed: str) -> None:

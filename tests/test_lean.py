@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +11,9 @@ import tinycss2
 from docutils import nodes
 from docutils.utils import new_document
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "book" / "_ext"))
-import formulas
-import lean
+from book._ext.zerobook import formulas, lean
+
+ROOT = Path(__file__).parents[1]
 
 
 def kept(css: str, *words: str) -> str:
@@ -38,20 +39,26 @@ def test_a_rule_stays_if_all_its_classes_are_named(css, left):
     assert kept(css, "a") == left
 
 
-PAGE = """<link rel="stylesheet" href="{0}_static/one.css?v=1" />
-<link rel="stylesheet" href="{0}_static/styles/two.css" />
-<link rel="preload" as="font" href="{0}_static/three.woff2" />
-<script src="{0}_static/documentation_options.js"></script><script>OPTIONS.page = 1</script>
-<script src="{0}_static/first.js"></script>
-<script data-thing src="{0}_static/design-tabs.js"></script>
-<p class="seen">Text</p><img src="{0}_images/a.png" /><img src="{0}_images/b.png" />
-<script>(() => {{\nlet x;\nmountAll({{}});\n}})();</script>
-<script src="{0}_static/second.js"></script>"""
+PAGE = """<link rel="stylesheet" href="AT/_static/one.css?v=1" />
+<link rel="stylesheet" href="AT/_static/styles/two.css" />
+<link rel="preload" as="font" href="AT/_static/three.woff2" />
+<script src="AT/_static/documentation_options.js"></script><script>OPTIONS.page = 1</script>
+<script src="AT/_static/first.js"></script>
+<script src="AT/_static/scripts/fontawesome/all.js?v=1"></script>
+<script async="async" src="AT/_static/sphinx-thebe.js?v=1"></script>
+<script>const THEBE_JS_URL = "lib/index.js";</script>
+<script type="text/x-thebe-config">
+  { requestKernel: true }</script>
+<script>kernelName = 'python3'</script>
+<script>document.documentElement.dataset.theme = localStorage.getItem("theme") || "auto"</script>
+<script data-thing src="AT/_static/design-tabs.js"></script>
+<p class="seen">Text</p><img src="AT/_images/a.png" /><img src="AT/_images/b.png" />
+<script>(() => {\nlet x;\nmountAll({});\n})();</script>
+<script src="AT/_static/second.js"></script>"""
 
 
-@pytest.fixture
-def site(tmp_path):
-    """A site of three pages, one of them the search."""
+def build(tmp_path: Path, page: str = PAGE, last: str = f"last{lean.MEASURED}") -> Path:
+    """A site of two pages, one of them the search, made lean."""
     static = tmp_path / "_static"
     (static / "styles").mkdir(parents=True)
     (tmp_path / "_images").mkdir()
@@ -61,16 +68,21 @@ def site(tmp_path):
     (static / "styles/two.css").write_text(".seen{d:url(data:1)}")
     (static / "documentation_options.js").write_text("const OPTIONS = {};")
     (static / "first.js").write_text("add('made')")
-    (static / "second.js").write_text("last()")
+    (static / "second.js").write_text(last)
     head = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
     for name in ("a.png", "b.png"):
         (tmp_path / "_images" / name).write_bytes(head + bytes.fromhex("0000000300000002"))
-    (tmp_path / "book/page.html").write_text(PAGE.format("../"))
-    search = '<script src="_static/searchtools.js"></script>'
-    (tmp_path / "search.html").write_text(PAGE.format("") + search)
+    (tmp_path / "book/page.html").write_text(page.replace("AT/", "../"))
+    search = '<script defer src="_static/searchtools.js"></script>'
+    (tmp_path / "search.html").write_text(page.replace("AT/", "") + search)
     (static / "searchtools.js").write_text("search()")
     lean.lean(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def site(tmp_path):
+    return build(tmp_path)
 
 
 def test_the_sheets_become_one(site):
@@ -88,15 +100,31 @@ def test_the_sheets_become_one(site):
 
 def test_the_scripts_become_one_in_their_order_but_not_those_of_the_search(site):
     js = (site / "_static/site.js").read_text()
-    assert js == "add('made');\nlast();\n"
+    assert js == "add('made');\nlast(()=>{});\n"
     html = (site / "book/page.html").read_text()
     assert html.index("const OPTIONS = {};") < html.index("OPTIONS.page")
     assert html.count('<script defer src="../_static/site.js?v=') == 1
     assert "first.js" not in html
-    assert "design-tabs" not in html
+    for gone in ("design-tabs", "fontawesome", "thebe", "THEBE", "kernelName", "localStorage"):
+        assert gone not in html
+    assert "prefers-color-scheme: dark" in html
     assert "mountAll" not in html
     assert "mountAll({})" in (site / "_static/explorable.js").read_text()
     assert "first.js" in (site / "search.html").read_text()
+
+
+@pytest.mark.parametrize("what", lean.LOOKED_FOR)
+def test_a_text_that_the_theme_no_longer_holds_is_named(tmp_path, what):
+    other = lean.LOOKED_FOR[what].sub("", PAGE)
+    assert other != PAGE
+    with pytest.raises(lean.ThemeChangedError, match=f"looked for {what}, by ") as error:
+        build(tmp_path, other)
+    assert f"sphinx-book-theme {version('sphinx-book-theme')}" in str(error.value)
+
+
+def test_a_script_of_the_theme_that_measures_otherwise_is_noticed(tmp_path):
+    with pytest.raises(lean.ThemeChangedError, match="looked for the measuring of code, by "):
+        build(tmp_path, last="last()")
 
 
 def test_pictures_say_their_size_and_all_but_the_first_wait(site):
@@ -139,7 +167,6 @@ def test_no_line_starts_with_the_stop_behind_a_formula(tex, behind, held):
 
 def test_a_process_that_draws_formulas_ends():
     """Left to the end of the interpreter, the engine waited for ever in four of ten runs."""
-    code = "import formulas; formulas.drawn('y')"
+    code = "from book._ext.zerobook import formulas; formulas.drawn('y')"
     for _ in range(6):
-        run = [sys.executable, "-c", code]
-        subprocess.run(run, cwd=Path(formulas.__file__).parent, check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

@@ -1,21 +1,11 @@
 """The release: what is in it, and the same bytes for the same content."""
 
-import importlib.util
 import zipfile
 from pathlib import Path
 
 import pytest
 
-TOOLS = Path(__file__).parents[1] / "tools"
-
-
-@pytest.fixture
-def release(monkeypatch):
-    monkeypatch.syspath_prepend(str(TOOLS))
-    spec = importlib.util.spec_from_file_location("release", TOOLS / "release.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tools import release
 
 
 def build(folder: Path) -> Path:
@@ -25,7 +15,7 @@ def build(folder: Path) -> Path:
     return folder
 
 
-def test_the_site_and_both_editions_are_in_it(release, tmp_path):
+def test_the_site_and_both_editions_are_in_it(tmp_path):
     archives = release.gather(tmp_path / "out", build(tmp_path / "built"), "1.2")
     assert [p.name for p in archives] == [
         f"what-does-zero-mean-1.2-{name}.zip" for name in ("site", "student", "instructor")
@@ -34,7 +24,7 @@ def test_the_site_and_both_editions_are_in_it(release, tmp_path):
     assert sorted((tmp_path / "out").iterdir()) == sorted(archives)
 
 
-def test_the_same_content_gives_the_same_checksums(release, tmp_path):
+def test_the_same_content_gives_the_same_checksums(tmp_path):
     sums = []
     for out in ("one", "two"):
         archives = release.gather(tmp_path / out, build(tmp_path / f"{out}-built"), "1.2")
@@ -46,6 +36,6 @@ def test_the_same_content_gives_the_same_checksums(release, tmp_path):
     assert release.checksums(archives) != sums[0]
 
 
-def test_a_release_without_a_site_is_refused(release, tmp_path):
+def test_a_release_without_a_site_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="run make book and make course first"):
         release.gather(tmp_path / "out", tmp_path, "1.2")

@@ -19,6 +19,7 @@ import zerocam
 from zerocam import ledger
 
 ROOT = Path(__file__).parents[1]
+LIMITS = tomllib.loads((ROOT / "book/_ext/zerobook/limits.toml").read_text())
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TRACKED = subprocess.run(
     ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -57,14 +58,14 @@ def test_notebook_is_stored_as_it_ran(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 def test_notebook_is_readable(path):
     code = cells(path, "code")
-    assert len(code) <= 25
-    assert max(len(source(c).splitlines()) for c in code) <= 20
+    assert len(code) <= LIMITS["cells"]
+    assert max(len(source(c).splitlines()) for c in code) <= LIMITS["lines"]
     words = 0
     for cell in json.loads(path.read_text())["cells"]:
         if cell.get("outputs"):
             break
         words += len(source(cell).split()) if cell["cell_type"] == "markdown" else 0
-    assert words <= 200, f"{words} words before the first output"
+    assert words <= LIMITS["words_before_output"], f"{words} words before the first output"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)

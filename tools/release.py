@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from course import zipped
+from tools.course import zipped
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,4 +1,7 @@
-// Mends what the theme leaves unnamed for screen readers.
+// Mends for screen readers and the keyboard.  Of sphinx-book-theme 1.1.4 and pydata-sphinx-theme
+// 0.15.4: a name that is not the text one sees (the search, folded parts), an icon that is read out
+// beside the name of its button, a logo outside of every landmark, boxes that scroll but cannot be
+// reached.  Of docutils 0.21: a list of citations whose entries are no list items.
 document.addEventListener("DOMContentLoaded", () => {
   const all = (selector, mend) => document.querySelectorAll(selector).forEach(mend);
   all(".search-button-field", (b) => b.removeAttribute("aria-label"));

@@ -2,9 +2,10 @@
 
 import checks
 import pytest
-from browser import launch
 from pages import FOLDER
 from playwright.sync_api import sync_playwright
+
+from tools.browser import launch
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """`make pdf` on a small book: what breaks a single page is in it, and the file is whole."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -41,9 +42,10 @@ def pdf(tmp_path_factory) -> bytes:
     recipe = re.search(r"^pdf:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M).group(1)
     for line in recipe.splitlines():
         program, *arguments = line.strip().removeprefix("$(BIN)/").split()
-        arguments = [str(ROOT / a) if a.endswith(".py") else a for a in arguments]
         command = [str(Path(sys.executable).parent / program), *arguments]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        found = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        done = subprocess.run(command, cwd=folder, env=found, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return (folder / "_build" / "book.pdf").read_bytes()
 

@@ -1,6 +1,9 @@
 """The single-page builder, which `make pdf` prints, draws theorems and exercises like the site.
 
-sphinx-exercise registers a translator for it, and that hides the one of sphinx-proof.
+A bug between Sphinx and sphinx-exercise 1.2.1: where an extension registers how it draws its own
+boxes on a single page, Sphinx no longer looks at how any other extension draws its boxes in HTML,
+here sphinx-proof its theorems, and the build ends with an error.  Open as
+https://github.com/sphinx-doc/sphinx/issues/9160; until then, what is known for HTML is copied.
 """
 
 

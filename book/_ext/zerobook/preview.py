@@ -1,6 +1,8 @@
 """What a search engine or a message shows of a page: its first paragraph and the book's card.
 
 The address of the published site is the variable ZEROCAM_SITE; without it the card's is relative.
+sphinxext-opengraph does this where the address is always known: without one it names a page and a
+card that are not there, and it asks for no large picture; so it does not take the place of this.
 """
 
 import os

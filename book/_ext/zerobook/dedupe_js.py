@@ -1,4 +1,10 @@
-"""Sphinx 7.4 emits inline scripts added after builder-inited twice; keep one of each."""
+"""Keep one of each inline script.
+
+A bug of Sphinx 7.4: a script without a file that is added after builder-inited is in its list
+twice, once with the name None and once with "".  Thebe's then declares a constant twice, an error
+on every page.  Mended in Sphinx by https://github.com/sphinx-doc/sphinx/pull/13402: with a Sphinx
+that has it, this file can go.
+"""
 
 
 def _dedupe(app, pagename, templatename, context, doctree):

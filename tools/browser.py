@@ -1,4 +1,4 @@
-"""Find Chromium, or install it: python tests/site/browser.py."""
+"""Find Chromium, or install it: python -m tools.browser."""
 
 import os
 import shutil
@@ -47,7 +47,7 @@ def install() -> bool:
 def launch(playwright: Playwright) -> Browser:
     """Start the browser that `find` finds."""
     if not (path := find(playwright)):
-        raise RuntimeError("no Chromium or Chrome; python tests/site/browser.py installs one")
+        raise RuntimeError("no Chromium or Chrome; python -m tools.browser installs one")
     return playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
 
 

@@ -1,32 +1,20 @@
-"""Tables and a picture of measured costs, drawn from files, never typed.
+"""``{speed} PART`` draws a part of book/results/benchmarks.json: a table, or the picture.
 
-``{speed} made | one | all | memory | growth | sweeps | picture`` draws a part of
-book/results/benchmarks.json.  ``{budget}`` lists what each chapter costs its reader; a chapter
-above a limit is a Sphinx warning, and so stops `make book`.
+PART is made, one, all, memory, growth, sweeps or picture.
 """
 
 import html
 import io
 import json
-import re
-from pathlib import Path
 
-from directive import Markdown
 from docutils import nodes
-from sphinx.util import logging
 
-from zerocam import ledger
+from .directive import Markdown, table
 
 RESULTS = "book/results/benchmarks.json"
 WHO = ("zerocam", "Captum", "TorchCAM", "pytorch-grad-cam")
 SCATTER = 2  # MiB: how far the mark of one call moves from run to run
 HEAVY_HEAD = ("vgg16", "mobilenet_v3_large")  # at batch 1 their heads' own backward shows
-LIMITS = {"cells": 25, "words": 2500, "seconds": 60, "kilobytes": 3000}
-BUSY = 3  # how many times its seconds a chapter may take before a build on a busy machine stops
-SAYS = {"cells": "Code cells", "words": "Words", "seconds": "Seconds", "kilobytes": "Page, kB"}
-
-
-# ---- the benchmarks -----------------------------------------------------------------------------
 
 
 def one_limit(net: str, batch: int) -> float:
@@ -189,30 +177,22 @@ def said(found: dict) -> str:
     )
 
 
-def markdown(rows: list[list[str]]) -> list[str]:
-    """A table in Markdown, its numbers on the right."""
-    head, *body = rows
-    line = ["---", *["---:"] * (len(head) - 1)]
-    return ["| " + " | ".join(row) + " |" for row in (head, line, *body)]
-
-
 class Speed(Markdown):
     """A part of the benchmarks."""
 
     required_arguments = 1
-
     box = "costs"
 
     def found(self) -> dict:
         """The file."""
-        path = Path(self.state.document.settings.env.app.srcdir) / RESULTS
+        path = self.root / RESULTS
         self.depends_on(path)
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def lines(self, root):
+    def lines(self):
         """A table, or how it was made."""
         part, found = self.arguments[0], self.found()
-        return [made(found)] if part == "made" else markdown(TABLES[part](found))
+        return [made(found)] if part == "made" else table(TABLES[part](found))
 
     def run(self):
         """Draw the part."""
@@ -223,84 +203,7 @@ class Speed(Markdown):
         return [nodes.raw("", f"{figure}{picture(found)}</div>", format="html")]
 
 
-# ---- the budget of the book ---------------------------------------------------------------------
-
-
-def budget(root: Path) -> dict[str, dict[str, int]]:
-    """What can be counted before the build: code cells and words of each chapter."""
-    found = {}
-    for chapter in ledger.chapters(root):
-        cells = chapter.notebook["cells"]
-        text = "".join("".join(c["source"]) + "\n" for c in cells if c["cell_type"] == "markdown")
-        words = len(re.sub(r"<!--.*?-->|<[^>]*>", " ", text).split())
-        code = sum(c["cell_type"] == "code" for c in cells)
-        found[chapter.path.stem] = {"cells": code, "words": words}
-    return found
-
-
-def kilobytes(page: Path) -> int:
-    """The page and the pictures it shows; fonts, styles and scripts are shared by all pages."""
-    text = page.read_text(encoding="utf-8")
-    pictures = set(re.findall(r'(?:src|href)="([^"]*_images/[^"]+)"', text))
-    shown = [page, *(page.parent / name for name in pictures)]
-    return round(sum(path.stat().st_size for path in shown if path.exists()) / 1000)
-
-
-def over(costs: dict[str, dict[str, float]]) -> list[str]:
-    """Each limit that a chapter breaks."""
-    stops = LIMITS | {"seconds": BUSY * LIMITS["seconds"]}
-    return [
-        f"{name}: {SAYS[key].lower()}: got {cost[key]:.0f}, wanted at most {limit}; cut or split"
-        for name, cost in costs.items()
-        for key, limit in stops.items()
-        if key in cost and cost[key] > limit
-    ]
-
-
-class Budget(Markdown):
-    """A row for each chapter; what only the finished build knows is filled in at its end."""
-
-    box = "costs"
-
-    def lines(self, root):
-        """The table."""
-        rows = [["Chapter", *SAYS.values()], ["*at most*", *map(str, LIMITS.values())]]
-        for name, cost in budget(root).items():
-            self.depends_on(root / "notebooks" / f"{name}.ipynb")
-            rows.append([f"[{int(name[:2])}](../notebooks/{name}.ipynb)"])
-            rows[-1] += [str(cost.get(key, f"budget-{key}-{name}")) for key in LIMITS]
-        env = self.state.document.settings.env
-        env.budget_page = env.docname
-        return markdown(rows)
-
-
-def _finish(app, exception):
-    """Weigh the pages, fill the table, and complain."""
-    if exception or app.builder.format != "html":
-        return
-    costs, metadata = budget(Path(app.srcdir)), getattr(app.env, "nb_metadata", {})
-    for name, cost in costs.items():
-        page = Path(app.outdir) / "notebooks" / f"{name}.html"
-        if page.exists():
-            cost["kilobytes"] = kilobytes(page)
-        ran = metadata.get(f"notebooks/{name}", {}).get("exec_data") or {}
-        if ran.get("runtime") is not None:
-            cost["seconds"] = ran["runtime"]
-    for problem in over(costs):
-        logging.getLogger(__name__).warning("%s", problem, type="budget")
-    home = Path(app.outdir) / f"{getattr(app.env, 'budget_page', '')}.html"
-    if home.exists():
-        text = home.read_text(encoding="utf-8")
-        for name, cost in costs.items():
-            for key in ("seconds", "kilobytes"):
-                shown = f"{cost[key]:.0f}" if key in cost else "–"
-                text = text.replace(f"budget-{key}-{name}", shown)
-        home.write_text(text, encoding="utf-8")
-
-
 def setup(app):
     """Connect to Sphinx."""
     app.add_directive("speed", Speed)
-    app.add_directive("budget", Budget)
-    app.connect("build-finished", _finish)
-    return {"parallel_read_safe": False, "parallel_write_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

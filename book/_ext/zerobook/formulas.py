@@ -24,9 +24,9 @@ def _engine() -> MiniRacer:
 
 
 @cache
-def drawn(tex: str, display: bool = False) -> str:
-    """A formula as HTML, with MathML for screen readers."""
-    options = {"displayMode": display, "strict": "error", "throwOnError": True}
+def drawn(tex: str, display: bool = False, output: str = "htmlAndMathml") -> str:
+    """A formula as HTML, with MathML for screen readers; output="mathml": as MathML alone."""
+    options = {"displayMode": display, "strict": "error", "throwOnError": True, "output": output}
     return _engine().eval(f"katex.renderToString({json.dumps(tex)}, {json.dumps(options)})")
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from directive import Markdown
+from .directive import Markdown, table
 
 
 class Measured(Markdown):
@@ -10,16 +10,20 @@ class Measured(Markdown):
 
     required_arguments = 1
 
-    def lines(self, root):
+    def lines(self):
         """The table, and how it was made."""
-        path = root / "book" / "measured" / f"{self.arguments[0]}.json"
+        path = self.root / "book" / "measured" / f"{self.arguments[0]}.json"
         self.depends_on(path)
         stored = json.loads(path.read_text(encoding="utf-8"))
         rows, made = stored["rows"], stored["made"]
-        lines = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
-        lines += ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows]
-        versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
-        return [*lines, "", f"Measured by `{made['command']}`: {made['machine']}; {versions}."]
+        lines = table([list(rows[0]), *([str(value) for value in row.values()] for row in rows)])
+        day = f" on {made['date']}" if "date" in made else ""
+        return [
+            *lines,
+            "",
+            f"Measured by `{made['command']}`{day}: {made['platform']}, {made['cores']} processor "
+            f"cores, {made['memory']}; Python {made['python']}, PyTorch {made['torch']}.",
+        ]
 
 
 def setup(app):

@@ -7,8 +7,9 @@ in ``{citation}``.  Unset, none of them appears.
 import os
 
 import yaml
-from directive import Markdown
 from sphinx.util import logging
+
+from .directive import Markdown
 
 ADDRESS = os.environ.get("ZEROCAM_REPOSITORY", "").strip().removesuffix("/").removesuffix(".git")
 BRANCH = os.environ.get("ZEROCAM_BRANCH", "main")
@@ -42,7 +43,7 @@ def _configure(app, config):
 class LaunchLinks(Markdown):
     """Where the source is and where it runs; nothing without an address."""
 
-    def lines(self, root):
+    def lines(self):
         """One line of links."""
         links = [f"[Source]({ADDRESS})"] * bool(ADDRESS)
         if ADDRESS.startswith("https://github.com/"):
@@ -57,9 +58,9 @@ class LaunchLinks(Markdown):
 class Citation(Markdown):
     """How to cite the book, from CITATION.cff."""
 
-    def lines(self, root):
+    def lines(self):
         """A BibTeX entry."""
-        cff = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+        cff = yaml.safe_load((self.root / "CITATION.cff").read_text(encoding="utf-8"))
         fields = {
             "title": "{" + cff["title"] + "}",
             "author": "{" + cff["authors"][0]["name"] + "}",

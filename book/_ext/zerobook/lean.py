@@ -10,6 +10,9 @@ page, and Font Awesome twice, as fonts of a thousand icons and as a script of 1.
     dark      is dark from the first moment, not when the theme's script has come
     pictures  say their size; all but a page's first load when they come near
     the rest  goes: what no page needs, and the sources of what was joined
+
+It finds the theme's texts by their wording.  One that it does not find is an error, which names the
+text and the version of the theme: a new version is noticed, not passed over.
 """
 
 import os
@@ -17,35 +20,68 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
 import tinycss2
 from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
+from sphinx.errors import ExtensionError
 
-# What a script's address holds: what a page that needs it holds; None: none does.
-NEEDED_BY = {
-    r"/fontawesome/": None,
-    r"/sphinx-thebe\.": None,
-    r"/design-tabs\.": '[" ]sd-tab',
-}
 SHEET = re.compile(r'\s*<link\b[^>]*href="([^"?]*_static/[^"?]*\.css)[^"]*"[^>]*>')
 SCRIPT = re.compile(r'\s*<script src="([^"?]*_static/[^"?]*\.js)[^"]*"></script>')
-THEBE = re.compile(
-    r"\s*<script[^>]*>\s*(?:\{\s*requestKernel|kernelName =|const THEBE_JS_URL)[^<]*</script>"
-)
 # The theme measures every block of code, which lays out the whole page: a11y.js does it in view.
 MEASURED = "(e=>{e.tabIndex=e.scrollWidth>e.clientWidth||e.scrollHeight>e.clientHeight?0:-1})"
 THEME = 'dataset.theme = localStorage.getItem("theme") || "auto"'
 RESOLVED = """dataset.theme = ((mode) => mode !== "auto" ? mode
       : matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"
     )(document.documentElement.dataset.mode)"""
-AHEAD = re.compile(r'\s*<link rel="preload"[^>]*>')
 OPTIONS = re.compile(r'<script src="[^"]*/documentation_options\.js[^"]*"></script>')
+HAS_TABS = re.compile('[" ]sd-tab')
+
+
+def _script(address: str) -> re.Pattern:
+    return re.compile(rf'\s*<script[^>]*src="[^"]*{address}[^"]*"[^>]*></script>')
+
+
+def _inline(start: str) -> re.Pattern:
+    return re.compile(rf"\s*<script[^>]*>\s*{start}[^<]*</script>")
+
+
+TABS = _script(r"/design-tabs\.")
+# What is taken from every page: its name, how it is found, and what comes in its place.
+TAKEN = {
+    "fonts that are asked for ahead": (re.compile(r'\s*<link rel="preload"[^>]*>'), ""),
+    "the script of Font Awesome": (_script("/fontawesome/"), ""),
+    "the script of Thebe": (_script(r"/sphinx-thebe\."), ""),
+    "the address of Thebe": (_inline("const THEBE_JS_URL"), ""),
+    "the settings of Thebe": (_inline(r"\{\s*requestKernel"), ""),
+    "the kernel of Thebe": (_inline("kernelName ="), ""),
+    "the first choice of light or dark": (re.compile(re.escape(THEME)), RESOLVED),
+}
+LOOKED_FOR = {
+    "style sheets": SHEET,
+    "scripts": SCRIPT,
+    "the options of the search": OPTIONS,
+    "the script of tabs": TABS,
+} | {what: kind for what, (kind, _) in TAKEN.items()}
 SAYS_NAMES = re.compile(r"""\b(?:class|id)=["'][^"'>]*|<script>.*?</script>""", re.DOTALL)
 EXPLORABLE = re.compile(r"<script>(\(\(\) => \{\n.*?\nmountAll\(.*?)</script>", re.DOTALL)
 PICTURE = re.compile(r'<img\b(?![^>]*\bwidth=)[^>]*\bsrc="([^":]*_images/[^":]*\.png)"')
+
+
+class ThemeChangedError(ExtensionError):
+    """The theme does not hold a text that is looked for in it."""
+
+    def __init__(self, what: str, text: str):
+        """Say what was looked for, by which text, and in which version of the theme."""
+        names = ("sphinx-book-theme", "pydata-sphinx-theme", "sphinx-thebe", "sphinx-design")
+        versions = ", ".join(f"{name} {version(name)}" for name in names)
+        super().__init__(
+            f"lean: looked for {what}, by {text!r}, in what {versions} made, and found none: see "
+            "how it is worded now, and mend book/_ext/zerobook/lean.py"
+        )
 
 
 def _sheet(path: Path, into: Path) -> str:
@@ -148,11 +184,14 @@ def lean(site: Path) -> None:
         for path in sorted(site.rglob("*.html"))
         if "_static" not in path.relative_to(site).parts
     }
+    for what, kind in LOOKED_FOR.items():
+        if not any(map(kind.search, pages.values())):
+            raise ThemeChangedError(what, kind.pattern)
     for path, html in pages.items():
-        html = THEBE.sub("", AHEAD.sub("", html)).replace(THEME, RESOLVED)
-        for asset, needed in NEEDED_BY.items():
-            if needed is None or not re.search(needed, html):
-                html = re.sub(rf'\s*<script[^>]*src="[^"]*{asset}[^"]*"[^>]*></script>', "", html)
+        for kind, instead in TAKEN.values():
+            html = kind.sub(instead, html)
+        if not HAS_TABS.search(html):
+            html = TABS.sub("", html)
         pages[path] = _pictures(html, path)
 
     def asked(kind: re.Pattern, of: Iterable[Path]) -> dict[Path, str]:
@@ -172,6 +211,8 @@ def lean(site: Path) -> None:
     css = _icons(used(rules, names), static)
     css = _publish(static, "site.css", f'@charset "utf-8";{css}')
     js = "".join(f"{text};\n" for text in scripts.values())
+    if MEASURED not in js:
+        raise ThemeChangedError("the measuring of code", MEASURED)
     js = _publish(static, "site.js", js.replace(MEASURED, "(()=>{})"))
     for path, html in pages.items():
         at = Path(os.path.relpath(static, path.parent)).as_posix()

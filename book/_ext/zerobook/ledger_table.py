@@ -2,19 +2,21 @@
 
 from pathlib import Path
 
-from directive import Markdown
 from docutils import nodes
 from mdit_py_plugins.anchors.index import slugify
 from sphinx.util import logging
 
 from zerocam import ledger
 
+from .directive import Markdown
+
 
 class Table(Markdown):
     """Each claim, its proof, where it ran, the test that guards it, and the verdicts."""
 
-    def lines(self, root):
+    def lines(self):
         """The table."""
+        root = self.root
         self.depends_on(root / "book" / "claims.toml", *(c.path for c in ledger.chapters(root)))
         ran, guarded = ledger.checks(root), ledger.guards(root)
         lines = ["::::{list-table}", ":header-rows: 1", ":widths: 15 51 34", ""]

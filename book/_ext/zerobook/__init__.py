@@ -1,0 +1,28 @@
+"""What this book adds to Sphinx, as one extension: each module is one part, with one thing to do.
+
+directives   speed, budget, measured: tables of stored numbers; ledger_table: of claims
+explorable: the explorer; address: links and the citation
+pages        formulas: drawn by KaTeX; preview: what a shared link shows; address: buttons
+mends        dedupe_js, single: bugs of others; lean: what the theme sends too much of
+"""
+
+PARTS = (
+    "address",
+    "budget",
+    "dedupe_js",
+    "explorable",
+    "formulas",
+    "lean",
+    "ledger_table",
+    "measured",
+    "preview",
+    "single",
+    "speed",
+)
+
+
+def setup(app):
+    """Set up every part; what may run in parallel, each says of itself."""
+    for part in PARTS:
+        app.setup_extension(f"{__name__}.{part}")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

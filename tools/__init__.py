@@ -1,0 +1,1 @@
+"""What the commands of the Makefile run; each module says so itself: python -m tools.NAME."""
