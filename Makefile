@@ -49,18 +49,18 @@ book: $(STAMP) $(FRESH)
 	@echo "The book is built. Open $(SITE)/index.html, or run: make serve"
 
 pdf: $(STAMP) $(FRESH)
-	$(BIN)/python tests/site/browser.py
+	$(BIN)/python -m tools.browser
 	$(BIN)/jupyter-book build . --toc book/_toc.yml --builder singlehtml -W -n --keep-going --all
-	$(BIN)/python tools/pdf.py
+	$(BIN)/python -m tools.pdf
 
 test: $(STAMP)
-	$(BIN)/python tools/run_tests.py
+	$(BIN)/python -m tools.run_tests
 
 quick: $(STAMP)
-	$(BIN)/python tools/run_tests.py --quick
+	$(BIN)/python -m tools.run_tests --quick
 
 portable: $(STAMP)
-	$(BIN)/python tools/run_tests.py --portable
+	$(BIN)/python -m tools.run_tests --portable
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir .
@@ -69,17 +69,17 @@ serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) 8000
 
 course: $(STAMP)
-	$(BIN)/python tools/course.py
+	$(BIN)/python -m tools.course
 
 release: book course
-	$(BIN)/python tools/release.py
+	$(BIN)/python -m tools.release
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 # For maintainers: write down the versions now installed; what only other systems need is not pinned.
 lock: $(STAMP)
-	$(BIN)/python tools/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
+	$(BIN)/python -m tools.lock > requirements.lock.new && mv requirements.lock.new requirements.lock
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

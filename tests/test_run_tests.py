@@ -1,14 +1,12 @@
 """The gates' own arithmetic: what is left, what was slow, which setting has its turn."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
+from tools import run_tests
+
 ROOT = Path(__file__).parents[1]
-spec = importlib.util.spec_from_file_location("run_tests", ROOT / "tools" / "run_tests.py")
-run_tests = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(run_tests)
 Gate = run_tests.Gate
 
 

@@ -1,8 +1,8 @@
 """Run the gates of the project and sum up: `make test`, `make quick` and `make portable` call this.
 
-    python tools/run_tests.py                 every gate of `make test`
-    python tools/run_tests.py package site    only these
-    python tools/run_tests.py --portable      the settings of other machines, each with its gates
+    python -m tools.run_tests                 every gate of `make test`
+    python -m tools.run_tests package site    only these
+    python -m tools.run_tests --portable      the settings of other machines, each with its gates
 
 A pytest gate passes if pytest passes, at least one test ran and none was skipped.
 """
@@ -98,7 +98,16 @@ def turn() -> int:
 def elsewhere(n: int) -> Gate:
     """A sample of `make portable`: for each n another setting, order and notebook."""
     name = list(SETTINGS)[n % len(SETTINGS)]
-    script = [sys.executable, __file__, "--portable", "--only", name, "--sample", str(n)]
+    script = [
+        sys.executable,
+        "-m",
+        "tools.run_tests",
+        "--portable",
+        "--only",
+        name,
+        "--sample",
+        str(n),
+    ]
     return Gate(script, 110)
 
 
@@ -109,7 +118,7 @@ def gates() -> dict[str, Gate]:
     return {
         "style": Gate([*RUFF, "check", "."], 1),
         "format": Gate([*RUFF, "format", "--check", "."], 1),
-        "browser": Gate([sys.executable, "tests/site/browser.py"], 2),
+        "browser": Gate([sys.executable, "-m", "tools.browser"], 2),
         "package": Gate(package(*IN_ORDER), 280),
         "notebooks": Gate(nbval(["notebooks"]), 190),
         # From the outputs that are stored, which the gate before has just found again.

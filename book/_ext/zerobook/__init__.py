@@ -2,7 +2,8 @@
 
 directives   speed, budget, measured: tables of stored numbers; ledger_table: of claims
 explorable: the explorer; address: links and the citation
-pages        formulas: drawn by KaTeX; preview: what a shared link shows; address: buttons
+pages        execution: outputs run or stored; formulas: drawn by KaTeX; address: buttons;
+             preview: what a shared link shows
 mends        dedupe_js, single: bugs of others; lean: what the theme sends too much of
 """
 
@@ -10,6 +11,7 @@ PARTS = (
     "address",
     "budget",
     "dedupe_js",
+    "execution",
     "explorable",
     "formulas",
     "lean",
