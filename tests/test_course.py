@@ -8,8 +8,11 @@ import warnings
 import zipfile
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
+import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 from tools import course
 
@@ -126,6 +129,39 @@ def test_the_zips_are_the_same_twice(tmp_path):
     solved = json.loads((tmp_path / "a/instructor/notebooks" / next(iter(CHAPTERS))).read_text())
     assert "Solution" in json.dumps(solved)
     assert sys.dont_write_bytecode or not list((tmp_path / "a").rglob("*.pyc"))
+
+
+ADDRESS = "https://github.com/someone/zero"
+
+
+def for_colab():
+    found = {n: t for n, t in course.files(address=ADDRESS, branch="main") if n.startswith("colab")}
+    return {name.rpartition("/")[2]: json.loads(text) for name, text in found.items()}
+
+
+def test_the_edition_for_colab_has_one_cell_more():
+    made = for_colab()
+    assert list(made) == list(CHAPTERS)
+    for name, notebook in CHAPTERS.items():
+        assert made[name] | {"cells": made[name]["cells"][1:]} == notebook
+        nbformat.validate(made[name])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_on_colab_the_package_is_installed_if_it_is_missing(there):
+    first = for_colab()[next(iter(CHAPTERS))]["cells"][0]
+    code = TransformerManager().transform_cell("".join(first["source"]))
+    asked = []
+    shell = SimpleNamespace(run_line_magic=lambda *call: asked.append(call))
+    exec(
+        code if there else code.replace('("zerocam")', '("absent")'), {"get_ipython": lambda: shell}
+    )
+    command = f'install --quiet "zerocam[lab] @ git+{ADDRESS}@main"'
+    assert asked == ([] if there else [("pip", command)])
+
+
+def test_without_an_address_there_is_no_edition_for_colab():
+    assert not [name for name, _ in course.files(address="") if "colab" in name]
 
 
 # Assignments --------------------------------------------------------------------------------------

@@ -162,6 +162,9 @@ def test_a_good_book_is_built_and_an_address_turns_its_buttons_on(build, tmp_pat
     page = (tmp_path / "_build/html/notebooks/01-page.html").read_text()
     assert f"mybinder.org/v2/gh/{address[19:]}/main" in index
     assert f"mybinder.org/v2/gh/{address[19:]}/main" in page
+    colab = f"colab.research.google.com/github/{address[19:]}/blob/colab"
+    assert colab in index
+    assert f"{colab}/notebooks/01-page.ipynb" in page
     assert "{https://github.com/someone/zero}" in index.replace("</span><span", "")
     assert f'href="{address}"' in page
 

@@ -1,4 +1,4 @@
-"""The student and the instructor edition of the notebooks.
+"""The student and the instructor edition of the notebooks, and the one for Colab.
 
 What is read in a notebook:
 
@@ -17,6 +17,12 @@ DETAILS = re.compile(r"<details><summary>Solution</summary>.*?</details>\s*", re
 WORK = "# Your work\n"
 ANSWER = "> **Your answer:**\n\n"
 STUB = "    ...  # your work here"
+INSTALL = """# Colab does not have the book's package: this installs it, once in a session.
+import importlib.util
+
+if importlib.util.find_spec("zerocam") is None:
+    %pip install --quiet "zerocam[lab] @ git+{address}@{branch}"
+"""
 README = {
     "student": f"""# {TITLE} The exercises
 
@@ -69,3 +75,11 @@ def instructor(notebook: dict) -> dict:
         if {"solution", "exercise"} & set(tags(cell)):
             cell["metadata"] = {"tags": [t for t in tags(cell) if t != "hide-cell"]}
     return new
+
+
+def colab(notebook: dict, address: str, branch: str) -> dict:
+    """A copy with a first cell that installs what the chapters need, where it is missing."""
+    cell = {"cell_type": "code", "id": "install", "metadata": {}}
+    source = INSTALL.format(address=address, branch=branch).splitlines(keepends=True)
+    cell |= {"source": source, "outputs": [], "execution_count": None}
+    return notebook | {"cells": [cell, *copy.deepcopy(notebook["cells"])]}

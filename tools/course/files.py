@@ -5,14 +5,18 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from book._ext.zerobook.address import ADDRESS, BRANCH
+
 from .assignments import ASSIGNMENTS, NBGRADER, assignment
-from .editions import README, instructor, student
+from .editions import README, colab, instructor, student
 from .lecture import slides
 from .notebooks import ROOT, chapters, dump
 
 
-def files(root: Path = ROOT) -> Iterator[tuple[str, str]]:
-    """Every file of the course: its place and its text."""
+def files(
+    root: Path = ROOT, address: str = ADDRESS, branch: str = BRANCH
+) -> Iterator[tuple[str, str]]:
+    """Every file of the course: its place and its text; for Colab where there is an address."""
     notebooks = chapters(root)
     for edition, make in (("student", student), ("instructor", instructor)):
         for name, notebook in notebooks.items():
@@ -23,6 +27,8 @@ def files(root: Path = ROOT) -> Iterator[tuple[str, str]]:
     for name in ASSIGNMENTS:
         source = dump(assignment(name, notebooks))
         yield f"assignments/source/{name}/{name}.ipynb", source
+    for name, notebook in notebooks.items() if address else ():
+        yield f"colab/notebooks/{name}", dump(colab(notebook, address, branch))
     yield "assignments/nbgrader_config.py", NBGRADER
     yield "instructor/lecture.html", slides(notebooks)
     yield "instructor/teach.md", (root / "book" / "teach.md").read_text(encoding="utf-8")

@@ -2,6 +2,9 @@
 
 Set, it turns on the repository and launch buttons, the links of ``{launch-links}`` and the address
 in ``{citation}``.  Unset, none of them appears.
+
+Colab opens notebooks of GitHub only, and has no file that says what they need.  So its links lead
+to a branch of its own, with the edition whose first cell installs that: `make course` writes it.
 """
 
 import os
@@ -13,6 +16,8 @@ from .directive import Markdown
 
 ADDRESS = os.environ.get("ZEROCAM_REPOSITORY", "").strip().removesuffix("/").removesuffix(".git")
 BRANCH = os.environ.get("ZEROCAM_BRANCH", "main")
+ON_GITHUB = ADDRESS.startswith("https://github.com/")
+COLAB_BRANCH = "colab"
 BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
 
 
@@ -35,9 +40,16 @@ def _configure(app, config):
         "launch_buttons": {
             "notebook_interface": "jupyterlab",
             "binderhub_url": BINDER,
-            "colab_url": COLAB,
+            "colab_url": COLAB if ON_GITHUB else "",
         },
     }
+
+
+def _lead_to_colab_branch(app, pagename, templatename, context, doctree):
+    for group in context.get("header_buttons", []):
+        for button in group.get("buttons", []):
+            if button.get("url", "").startswith(COLAB):
+                button["url"] = button["url"].replace(f"/blob/{BRANCH}/", f"/blob/{COLAB_BRANCH}/")
 
 
 class LaunchLinks(Markdown):
@@ -46,11 +58,11 @@ class LaunchLinks(Markdown):
     def lines(self):
         """One line of links."""
         links = [f"[Source]({ADDRESS})"] * bool(ADDRESS)
-        if ADDRESS.startswith("https://github.com/"):
+        if ON_GITHUB:
             name = ADDRESS.removeprefix("https://github.com/")
             links += [
                 f"[Run on Binder]({BINDER}/v2/gh/{name}/{BRANCH}?urlpath=lab/tree/notebooks)",
-                f"[Open in Colab]({COLAB}/github/{name}/blob/{BRANCH})",
+                f"[Open in Colab]({COLAB}/github/{name}/blob/{COLAB_BRANCH})",
             ]
         return [" · ".join(links)] if links else []
 
@@ -74,6 +86,7 @@ class Citation(Markdown):
 def setup(app):
     """Connect to Sphinx."""
     app.connect("config-inited", _configure, priority=100)
+    app.connect("html-page-context", _lead_to_colab_branch, priority=900)
     app.add_directive("launch-links", LaunchLinks)
     app.add_directive("citation", Citation)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
