@@ -149,7 +149,7 @@ class Result:
             return False
         count, before = round(value * of), round(v.sum().item() * of)
         rule = hypergeom((n + 1) * of, before + count, of)
-        return min(rule.cdf(count), rule.sf(count - 1)) >= chance / 2
+        return bool(min(rule.cdf(count), rule.sf(count - 1)) >= chance / 2)
 
     def strange(self, seed: int, again: Numbers, chance: float | None = None) -> dict[str, str]:
         """What of `again`, a stored seed computed once more, is not as it should be, and why.
@@ -239,7 +239,7 @@ def load(name: str, folder: Path | None = None) -> Result:
     """The stored numbers of a study."""
     raw = json.loads(((folder or RESULTS) / f"{name}.json").read_text())
     seeds = {int(s): v for s, v in raw["seeds"].items()}
-    return Result(raw["name"], seeds, raw["made"], raw["of"])
+    return Result(raw["name"], seeds, raw["made"], raw.get("of", {}))
 
 
 @contextmanager
