@@ -9,13 +9,14 @@ import pytest
 from scipy.stats import poisson
 
 from zerocam import experiments, photos
-from zerocam.experiments import REDRAWN, RESULTS, STUDIES, Result, load, run
+from zerocam.experiments import REDRAWN, STUDIES, Result, load, run
 
-FILES = {path.stem: path for path in RESULTS.glob("*.json")}
+BOOK = Path(__file__).parents[1] / "book"
+FILES = {path.stem: path for path in (BOOK / "results").glob("*.json")}
 NAMES = sorted(FILES.keys() - {"benchmarks"})  # costs, not a study: test_benchmarks.py
 SEEDS = {"families": 80, "photographs": len(photos.pairs())}  # the others: 20 random starts
 COMMANDS = {"benchmarks": "python -m benchmarks", "hub": "python hub/measure.py --students 20"}
-FILES["hub"] = Path(__file__).parents[1] / "book" / "measured" / "hub.json"
+FILES["hub"] = BOOK / "measured" / "hub.json"
 
 # These two differ in one word, so one is enough; which, is drawn by each change of the code.  No
 # fault is missed: a fault of what they share shows in either, and the word itself, the activation
@@ -23,7 +24,7 @@ FILES["hub"] = Path(__file__).parents[1] / "book" / "measured" / "hub.json"
 ENCODINGS = ["encodings_relu", "encodings_tanh"]
 LEFT_OUT = ENCODINGS[zlib.crc32(Path(experiments.__file__).read_bytes()) % 2]
 
-STORED = {name: load(name) for name in NAMES}
+STORED = {name: load(name, BOOK / "results") for name in NAMES}
 NUMBERS = [(name, key) for name in sorted(REDRAWN) for key in STORED[name].keys()]  # noqa: SIM118
 CHANCE = 2e-5 / len(NUMBERS)
 ASKED = {"input_codings": 4, "dropped": 4}  # seeds to compute again; of the others, one
