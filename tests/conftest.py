@@ -1,11 +1,14 @@
 """Shared test settings."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import Phase, settings
 from jaxtyping import config
 
-torch.set_num_threads(1)  # the tensors are tiny, and two processes share the machine
+# One, since the tensors are tiny and two processes share the machine; others for a trial.
+torch.set_num_threads(int(os.environ.get("ZEROCAM_THREADS", "1")))
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 # For wrong versions of the code: to find one failing example is enough, do not shrink it.

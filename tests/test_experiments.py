@@ -75,11 +75,107 @@ def test_words_are_stored_and_not_averaged(tmp_path, monkeypatch):
     assert found.line(digits=1).startswith("a = 1.5; a_low")
 
 
+# ---- what belongs, and what is strange ----------------------------------------------------------
+
+
+def twenty(*values: float, of: int | None = None) -> Result:
+    """Twenty seeds of a number `a` that begins with these values and goes on with the last one."""
+    row = [*values, *[values[-1]] * (20 - len(values))]
+    return Result("r", {s: {"a": v} for s, v in enumerate(row)}, of={"a": of} if of else {})
+
+
+def test_yes_and_no_are_counted_and_other_numbers_are_not(tmp_path, monkeypatch):
+    hits = torch.tensor([[True, False], [True, True]])
+    found = {"hits": hits, "gap": hits[0].int() - hits[1].int(), "loss": torch.tensor([1.0, 2.0])}
+    monkeypatch.setitem(STUDIES, "counted", lambda seed: found)
+    result = run("counted", [0, 1], folder=tmp_path)
+    assert result.seeds[1] == {"hits": 0.75, "gap": -0.5, "loss": 1.5}
+    assert result.of == {"hits": 4, "gap": 2} == load("counted", tmp_path).of
+    assert run("counted", [0], folder=tmp_path).of == result.of  # also when nothing is left to run
+
+
+@pytest.mark.parametrize("usual", [0.0, 0.5, 1.0])
+def test_a_share_that_never_varies_may_move_by_one_thing_and_not_by_three(usual):
+    """The grain of a share of 2,400 is 1/2,400, far below what any band of it would be."""
+    result, step = twenty(usual, of=2400), (-1 if usual == 1 else 1) / 2400
+    for chance in (None, 1e-7):
+        assert result.strange(0, {"a": usual + step}, chance) == {}
+        assert result.strange(0, {"a": usual + 3 * step}, chance).keys() == {"a"}
+
+
+def test_of_two_things_one_may_change_and_not_both():
+    assert twenty(1.0, of=2).near("a", 0.5, 1.0)
+    assert not twenty(1.0, of=2).near("a", 0.0, 1.0)
+
+
+def test_a_number_that_is_no_count_is_asked_for_three_digits():
+    result = twenty(4.0, 2.0)  # a thousandth of the largest
+    assert result.near("a", 2.0039, 2.0)
+    assert not result.near("a", 2.0041, 2.0)
+
+
+def test_the_interval_for_one_more_by_hand():
+    """Of 1, 2, 3: the mean is 2, s is 1; t(0.975, 2) sqrt(1 + 1/3) = 4.968."""
+    result = Result("r", {0: {"a": 1.0}, 1: {"a": 2.0}, 2: {"a": 3.0}})
+    for sign in (1, -1):
+        assert result.belongs("a", 2 + sign * 4.96, 0.05)
+        assert not result.belongs("a", 2 + sign * 4.98, 0.05)
+    assert result.interval("a", one_more=True)[1] == pytest.approx(2 + 4.968, abs=1e-3)
+
+
+def test_a_value_of_another_distribution_does_not_belong():
+    """Ten times -1 and ten times 1, s = 1.03: at 1 in 10,000, t sqrt(1 + 1/20) is 5.02."""
+    result = Result("r", {s: {"a": (-1.0) ** s} for s in range(20)})
+    s = result["a"].std().item()
+    assert result.belongs("a", 5.0 * s, 1e-4)
+    assert not result.belongs("a", 5.1 * s, 1e-4)
+    assert result.belongs("a", 5.1 * s, 1e-7)
+    assert not result.belongs("a", 10 * s, 1e-7)
+    assert result.strange(0, {"a": -10 * s}, 1e-7).keys() == {"a"}
+    assert result.strange(0, {"a": -1.5}).keys() == {"a"}  # not redrawn: the seed itself again
+
+
+def test_a_rare_thing_is_counted_exactly():
+    """19 seeds without it, one with one; five more times in the next: 6 (1/21)^5 20/21 = 1.40e-6.
+
+    That is the chance that five or six of the six fall on one seed of 21, if all have one rate;
+    the angles, asin sqrt, alone would refuse four already.
+    """
+    result = twenty(1 / 2400, 0.0, of=2400)
+    assert result.belongs("a", 5 / 2400, 2 * 1.3e-6)
+    assert not result.belongs("a", 5 / 2400, 2 * 1.5e-6)
+    assert result.belongs("a", 4 / 2400, 1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 0.5])
+def test_a_share_and_the_share_of_the_others_are_judged_alike(value):
+    """Seeds of 0.01 to 0.105, s = 0.03: 0.3 is eight s away, and by its angle only five."""
+    low = [s / 200 for s in range(2, 22)]
+    one, other = (
+        Result("r", {s: {"a": abs(flip - v)} for s, v in enumerate(low)}, of={"a": 10_000})
+        for flip in (0, 1)
+    )
+    judged = one.belongs("a", value, 1e-5)
+    assert judged == other.belongs("a", 1 - value, 1e-5)
+    assert judged == (value < 0.4)
+
+
+def test_what_else_is_strange():
+    stored = Result("r", {0: {"a": 1.0, "word": "x"}, 1: {"a": 2.0, "word": "x"}})
+    assert stored.strange(0, {"a": 1.0, "word": "x"}) == {}
+    assert stored.strange(0, {"a": 1.0, "word": "y"}, 0.01) == {"word": "got y, stored x"}
+    assert stored.strange(0, {"a": float("nan"), "word": "x"}, 0.01).keys() == {"a"}
+    assert stored.strange(0, {"a": 1.0}, 0.01) == {"word": "got None, stored x"}
+    assert stored.strange(0, {"a": 1.0, "word": "x", "b": 1.0}, 0.01).keys() == {"b"}
+
+
 def test_refusals(studies, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"study: got 'cubes', wanted one of .*squares"):
         run("cubes", [0])
     with pytest.raises(ValueError, match="seeds: got 1, wanted 2 or more"):
         run("squares", [0]).interval("sum")
+    with pytest.raises(ValueError, match="seeds: got 1, wanted 2 or more"):
+        run("squares", [0]).belongs("sum", 5.0, 0.01)
     run("squares", [0], folder=tmp_path)
     monkeypatch.setattr(experiments, "versions", lambda: {"torch": "0"})
     with pytest.raises(ValueError, match="delete the file"):

@@ -1,7 +1,5 @@
 """What the last ReLU of Grad-CAM can and cannot change: chapter 7."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given
@@ -9,14 +7,13 @@ from hypothesis import strategies as st
 from strategies import integers_like
 from torch import nn
 
-from zerocam import experiments, grad_cam_all, metrics
+from zerocam import grad_cam_all, metrics
 from zerocam.experiments import dilate, fixed_level, load, rival_maps
 from zerocam.metrics import above
 from zerocam.models import SceneNet
 from zerocam.scenes import digit_scenes
 from zerocam.training import fit
 
-RESULTS = Path(__file__).parents[1] / "book" / "results"
 STRIP = torch.tensor([[[10.0, 2.0, 0.0, 0.0, -4.0]]], dtype=torch.float64)
 
 
@@ -170,35 +167,23 @@ def test_without_the_suppressor_two_of_four_pictures_look_alike():
 # The stored study
 
 
-def test_the_study_was_stored_with_its_command_and_twenty_seeds():
-    study = load("relu_ablation", RESULTS)
-    assert list(study.seeds) == list(range(20))
-    assert study.made["command"].endswith("relu_ablation --seeds 0:20")
-
-
 @pytest.mark.claim("E2", "E3", "E4", "E5")
-def test_one_network_trained_again_says_what_the_study_says():
-    study = load("relu_ablation", RESULTS)
-    again = experiments.run("relu_ablation", [0]).seeds[0]
-    assert list(again) == study.keys()
-    # Another machine rounds float32 differently, so a rerun is another network: see interval().
-    for key in ("iou_relu_max_2", "iou_signed_minmax_2", "point_relu_2", "neg_logit_other"):
-        low, high = study.interval(key, one_more=True)
-        assert low < again[key] < high, key
-    assert again["same_mask"] == 1
-    assert again["iou_relu_minmax_2"] - again["iou_signed_minmax_2"] > 0.15
-    assert again["neg_logit_other"] > 0.5
-    assert again["neg_blue_own"] - again["neg_logit_own"] > 0.25
-    assert again["point_relu_2"] - again["point_lafam_2"] > 0.3
-    assert again["iou_lafam_rank_1"] > again["iou_relu_rank_1"]
+def test_every_network_says_what_the_chapter_says():
+    """One of them is trained again in test_results.py, and must belong with these."""
+    study = load("relu_ablation")
+    assert (study["same_mask"] == 1).all()
+    assert (study["iou_relu_minmax_2"] - study["iou_signed_minmax_2"] > 0.15).all()
+    assert (study["neg_logit_other"] > 0.5).all()
+    assert (study["neg_blue_own"] - study["neg_logit_own"] > 0.25).all()
+    assert (study["point_relu_2"] - study["point_lafam_2"] > 0.3).all()
     for target in ("logit", "centred", "blue"):
-        shares = sum(again[f"neg_{target}_{place}"] for place in ("own", "other", "blank"))
-        assert shares == pytest.approx(1, abs=0.01)  # 0 for a map without a negative value
+        shares = sum(study[f"neg_{target}_{place}"] for place in ("own", "other", "blank"))
+        assert (shares - 1).abs().max() < 0.01  # 0 for a map without a negative value
 
 
 @pytest.mark.claim("E5")
 def test_with_one_digit_a_ranking_prefers_no_class_and_a_share_of_the_maximum_the_class():
-    study = load("relu_ablation", RESULTS)
+    study = load("relu_ablation")
     assert (study["iou_lafam_rank_1"] > study["iou_relu_rank_1"]).all()
     assert (study["iou_lafam_max_1"] < study["iou_relu_max_1"]).all()
 

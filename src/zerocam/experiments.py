@@ -8,16 +8,18 @@
 All give the same numbers.  Each seed is written to book/results/NAME.json as soon as it is done;
 seeds found there are not run again, so a run that was cut short goes on where it stopped.
 
-A study is a function `seed -> {name: number or word}` with the decorator `study`: it makes its own
-data and nets from the seed, uses no global random state, and takes seconds.  Its name is the name
-of the result, the first line of its docstring what the result says.
+A study is a function `seed -> {name: number, tensor or word}` with the decorator `study`: it makes
+its own data and nets from the seed, uses no global random state, and takes seconds.  Its name is
+the name of the result, the first line of its docstring what the result says.  Of a tensor the mean
+is kept; where its entries are yes or no, also how many they were, since a share of 300 things moves
+in steps of 1/300.
 """
 
 import argparse
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -40,13 +42,15 @@ from zerocam.metrics import HOWS, How, above, energy_inside, enlarge, iou, norma
 from zerocam.models import SceneNet
 from zerocam.scenes import digit_scenes, digits
 from zerocam.symmetries import softmax_rows
-from zerocam.training import accuracy, fit, train_scene_net
+from zerocam.training import fit, train_scene_net
 
 Numbers = dict[str, float | str]
-Study = Callable[[int], Numbers]
+Found = Mapping[str, float | str | Tensor]
+Study = Callable[[int], Found]
 HERE = Path(__file__).parent  # a wheel has the results in the package
 RESULTS = HERE / "results" if (HERE / "results").exists() else HERE.parents[1] / "book" / "results"
 STUDIES: dict[str, Study] = {}
+REDRAWN: set[str] = set()
 
 
 def study(function: Study) -> Study:
@@ -55,13 +59,27 @@ def study(function: Study) -> Study:
     return function
 
 
+def redrawn(function: Study) -> Study:
+    """Say that on another processor a seed gives another network, as another seed would.
+
+    Such a study trains so long in float32 that differences of rounding, 1e-7 at first, grow until
+    the two networks differ like two seeds.  The other studies give the same numbers to rounding.
+    """
+    REDRAWN.add(function.__name__)
+    return function
+
+
 @dataclass(frozen=True)
 class Result:
-    """The numbers, and words, of a study: seeds[seed][name], in order of seeds."""
+    """The numbers, and words, of a study: seeds[seed][name], in order of seeds.
+
+    of[name]: out of how many things a share was counted; other numbers have no entry.
+    """
 
     name: str
     seeds: dict[int, Numbers]
     made: dict[str, str] = field(default_factory=dict)
+    of: dict[str, int] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Tensor:
         """The number called `key`, one entry per seed, in float64."""
@@ -88,6 +106,73 @@ class Result:
             raise ValueError(f"seeds: got {n}, wanted 2 or more for an interval; run more seeds")
         half = t.ppf(0.975, n - 1) * values.std().item() * (1 / n + one_more) ** 0.5
         return values.mean().item() - half, values.mean().item() + half
+
+    def near(self, key: str, value: float, other: float) -> bool:
+        """Whether two values of a number are equal but for rounding.
+
+        |value - other| <= 2 grains, or <= 1/1000 of the largest stored size of the number.  The
+        grain of a share is what one thing moves it by, 1 / of; that of another number is 0.  Of
+        two or three things, one may change.
+        """
+        grains = min(2 / self.of[key], 0.5) if key in self.of else 0.0
+        return abs(value - other) <= max(grains, 1e-3 * self[key].abs().max().item())
+
+    def belongs(self, key: str, value: float, chance: float) -> bool:
+        """Whether `value` might come from one more seed of the study.
+
+        chance: how often a good seed may be refused, here for one number, 0 to 1.  Any of these is
+        enough, for n stored values v with mean m and standard deviation s:
+
+        - `near` m;
+        - |value - m| <= t s sqrt(1 + 1/n), Student's t with n - 1 degrees; for shares with
+          arcsin(sqrt(v)) in the place of v, which makes their spread the same near 0 and 1 as
+          in the middle;
+        - for a share that varies: the counts fit.  If all seeds have one rate, then given the sum
+          of all n + 1 counts the new one is hypergeometric, which is exact for rare things too.
+
+        A number that never varied is taken for a law: only the first counts.  Raises ValueError for
+        fewer than two seeds.
+        """
+        from scipy.stats import hypergeom, t
+
+        n, v, new = len(self.seeds), self[key], torch.tensor(value, dtype=torch.float64)
+        if n < 2:
+            raise ValueError(f"seeds: got {n}, wanted 2 or more for an interval; run more seeds")
+        if self.near(key, value, v.mean().item()):
+            return True
+        of = self.of.get(key, 0)
+        share = of > 0 and min(v.min(), value) >= 0 and max(v.max(), value) <= 1
+        a, b = (z.sqrt().asin() if share else z for z in (v, new))
+        if abs(b - a.mean()) <= t.ppf(1 - chance / 2, n - 1) * a.std() * (1 + 1 / n) ** 0.5:
+            return True
+        if not share or v.min() == v.max():
+            return False
+        count, before = round(value * of), round(v.sum().item() * of)
+        rule = hypergeom((n + 1) * of, before + count, of)
+        return bool(min(rule.cdf(count), rule.sf(count - 1)) >= chance / 2)
+
+    def strange(self, seed: int, again: Numbers, chance: float | None = None) -> dict[str, str]:
+        """What of `again`, a stored seed computed once more, is not as it should be, and why.
+
+        Words must be the same, and numbers `near` the stored ones of that seed; or, if a chance is
+        given, `belongs` says that another seed might have given them.  A number more or less than
+        stored is strange.
+
+        >>> stored = Result("r", {0: {"a": 0.5}, 1: {"a": 0.6}}, of={"a": 10})
+        >>> stored.strange(0, {"a": 0.6}), stored.strange(0, {"a": 0.8})
+        ({}, {'a': 'got 0.8, stored 0.5'})
+        """
+        stored, found = self.seeds[seed], {}
+        for key in stored | again:
+            new, old = again.get(key), stored.get(key)
+            fine = new == old
+            if not fine and isinstance(new, float) and isinstance(old, float):
+                fine = self.near(key, new, old) or (
+                    chance is not None and self.belongs(key, new, chance)
+                )
+            if not fine:
+                found[key] = f"got {new}, stored {old}"
+        return found
 
     def line(self, *keys: str, digits: int = 2, **names: str) -> str:
         """`name = mean; name_low = ...; name_high = ...`, a line for each: prose may use them.
@@ -138,21 +223,23 @@ def run(
             f"{name}: stored with {stored.made}, this is {versions()}; "
             "delete the file to make all numbers anew"
         )
-    done = dict(stored.seeds) if stored else {}
+    done, of = (dict(stored.seeds), dict(stored.of)) if stored else ({}, {})
     todo = [seed for seed in wanted if seed not in done]
     with _backend(jobs, scheduler):
         work = (delayed(_one)(STUDIES[name], seed) for seed in todo)
-        for seed, numbers in Parallel(return_as="generator_unordered", batch_size=1)(work):
+        for seed, numbers, counted in Parallel(return_as="generator_unordered", batch_size=1)(work):
             done[seed] = numbers
+            of |= counted
             if folder:
-                _write(name, done, folder)
-    return Result(name, {seed: done[seed] for seed in wanted})
+                _write(name, done, of, folder)
+    return Result(name, {seed: done[seed] for seed in wanted}, of=of)
 
 
 def load(name: str, folder: Path | None = None) -> Result:
     """The stored numbers of a study."""
     raw = json.loads(((folder or RESULTS) / f"{name}.json").read_text())
-    return Result(raw["name"], {int(s): v for s, v in raw["seeds"].items()}, raw["made"])
+    seeds = {int(s): v for s, v in raw["seeds"].items()}
+    return Result(raw["name"], seeds, raw["made"], raw.get("of", {}))
 
 
 @contextmanager
@@ -167,24 +254,38 @@ def _backend(jobs: int, scheduler: str | None) -> Iterator[None]:
         yield
 
 
-def _one(function: Study, seed: int) -> tuple[int, Numbers]:
+def measured(found: Found) -> tuple[Numbers, dict[str, int]]:
+    """The means of what a study found, in float64, and out of how many where it counted.
+
+    >>> measured({"right": torch.tensor([True, False, True, True]), "loss": 0.5, "name": "a"})
+    ({'right': 0.75, 'loss': 0.5, 'name': 'a'}, {'right': 4})
+    """
+    numbers = {
+        key: v if isinstance(v, str) else torch.as_tensor(v, dtype=torch.float64).mean().item()
+        for key, v in found.items()
+    }
+    counts = {k: v for k, v in found.items() if isinstance(v, Tensor) and not v.is_floating_point()}
+    return numbers, {key: v.numel() for key, v in counts.items()}
+
+
+def _one(function: Study, seed: int) -> tuple[int, Numbers, dict[str, int]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in the same order everywhere
     try:
-        found = function(seed).items()
-        return seed, {k: v if isinstance(v, str) else float(v) for k, v in found}
+        return seed, *measured(function(seed))
     finally:
         torch.set_num_threads(threads)
 
 
-def _write(name: str, done: dict[int, Numbers], folder: Path) -> None:
+def _write(name: str, done: dict[int, Numbers], of: dict[str, int], folder: Path) -> None:
     seeds = sorted(done)
     span = f"{seeds[0]}:{seeds[-1] + 1}"
     if seeds != list(range(seeds[0], seeds[-1] + 1)):
         span = ",".join(map(str, seeds))
     made = {"command": f"python -m zerocam.experiments {name} --seeds {span}"}
     made |= versions() | {"date": date.today().isoformat()}
-    text = json.dumps(asdict(Result(name, {s: done[s] for s in seeds}, made)), indent=1) + "\n"
+    result = Result(name, {s: done[s] for s in seeds}, made, of)
+    text = json.dumps(asdict(result), indent=1) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{name}.json.part"
     part.write_text(text)
@@ -214,7 +315,7 @@ def alike(M: Float[Tensor, "N h w"], R: Float[Tensor, "N h w"]) -> Float[Tensor,
     return F.cosine_similarity(M, R, dim=1)
 
 
-def encoded(seed: int, **net: str) -> dict[str, float]:
+def encoded(seed: int, **net: str) -> Found:
     """Six nets that differ in their encoding alone, on both digits of 200 unseen pairs.
 
     accuracy: single unseen digits.  point, opposite: pointing of relu(M), of relu(-M).  sum: mean
@@ -228,7 +329,7 @@ def encoded(seed: int, **net: str) -> dict[str, float]:
         digit_scenes(200, digits=d, split="test", seed=d * 1000 + seed) for d in (1, 2)
     )
     own, row, c = pairs.masks.flatten(0, 1), torch.arange(400) // 2, pairs.labels.flatten()
-    found: dict[str, float] = {}
+    found: dict[str, Tensor] = {}
     first: tuple[Tensor, Tensor] | None = None
     for name, (scale, shift) in ENCODINGS.items():
         T, sign = scaled(10, scale, shift), 1 if scale > 0 else -1
@@ -249,18 +350,20 @@ def encoded(seed: int, **net: str) -> dict[str, float]:
             "like_centred": sign * alike(maps[1], first[1]),
             "common": W.mean(0).norm() / W.square().sum(1).mean().sqrt(),
         }  # fmt: skip
-        found |= {f"{key}_{name}": v.double().mean().item() for key, v in numbers.items()}
+        found |= {f"{key}_{name}": value for key, value in numbers.items()}
     return found
 
 
 @study
-def encodings_relu(seed: int) -> dict[str, float]:
+@redrawn
+def encodings_relu(seed: int) -> Found:
     """What six label encodings make of the same ReLU net; see `encoded`."""
     return encoded(seed, activation="relu")
 
 
 @study
-def encodings_tanh(seed: int) -> dict[str, float]:
+@redrawn
+def encodings_tanh(seed: int) -> Found:
     """The same with tanh, whose activations have both signs."""
     return encoded(seed, activation="tanh")
 
@@ -295,7 +398,8 @@ def dilate(mask: Bool[Tensor, "N S S"], pixels: int = 4) -> Bool[Tensor, "N S S"
 
 
 @study
-def relu_ablation(seed: int) -> dict[str, float]:
+@redrawn
+def relu_ablation(seed: int) -> Found:
     """Seven maps of digit scenes, four normalisations; and where the negative pixels lie.
 
     A net that learnt single digits explains 300 scenes of one unseen digit (names end in _1) and
@@ -319,7 +423,7 @@ def relu_ablation(seed: int) -> dict[str, float]:
                 found[f"energy_{name}_{how}_{d}"] = energy_inside(normalise(V, how), own)
                 found[f"iou_{name}_{how}_{d}"] = iou(V, own, fixed_level(V, how), how)
     for name in ("relu", "signed"):
-        found[f"area_{name}"] = above(maps[name], 0.15, "minmax").flatten(1).float().mean(1)
+        found[f"area_{name}"] = above(maps[name], 0.15, "minmax")
         for cut in range(10, 100, 10):
             found[f"curve_{name}_{cut}"] = iou(maps[name], own, cut / 100, "minmax")
     W = net.head.linear.weight.detach() / A[0, 0].numel()
@@ -330,15 +434,16 @@ def relu_ablation(seed: int) -> dict[str, float]:
         M = enlarge(signed_map(alpha - shift, A), x.shape[-1])
         for place, mask in regions.items():
             found[f"neg_{target}_{place}"] = energy_inside(-M, mask)
-            found[f"pos_{target}_{place}"] = energy_inside(M, mask)
-            found[f"area_{place}"] = mask.flatten(1).float().mean(1)
+            if target != "blue":  # what is positive there is rounding
+                found[f"pos_{target}_{place}"] = energy_inside(M, mask)
+            found[f"area_{place}"] = mask
     M = signed_map(alpha, A)
     after, before = (above(V) for V in (maps["relu"], enlarge(M.relu(), x.shape[-1])))
     found["same_mask"] = (above(maps["signed"]) == after).flatten(1).all(1)
     found["order_changed"] = (before != after).flatten(1).any(1)
     found["order_iou"] = iou(before.float(), after, 0.5)
     found["below_zero"] = maps["signed"].amin((1, 2)) < -3 / 17 * maps["signed"].amax((1, 2))
-    return {name: value.double().mean().item() for name, value in found.items()}
+    return found
 
 
 # ---- chapter 8: where zero comes from ----------------------------------------------------------
@@ -354,8 +459,14 @@ def he(net: nn.Module, seed: int) -> nn.Module:
     return net
 
 
+def right(net: nn.Module, x: Tensor, labels: Tensor) -> Bool[Tensor, " N"]:
+    """Whether the highest score of an image is that of its label."""
+    with torch.no_grad():
+        return net(x).argmax(1) == labels
+
+
 @study
-def input_codings(seed: int) -> dict[str, float]:
+def input_codings(seed: int) -> Found:
     """One small net, four codings of the same 8 x 8 digits, the same start and order.
 
     ink: x.  paper: 1 - x.  centred: x less its mean.  negative: minus that.  early: mean loss of
@@ -363,7 +474,7 @@ def input_codings(seed: int) -> dict[str, float]:
     negative less centred (negated).
     """
     (x, labels), (test, wanted) = digits("train"), digits("test")
-    found: dict[str, float] = {}
+    found: dict[str, float | Tensor] = {}
     for name, sign, shift in (
         ("ink", 1, 0), ("paper", -1, 1), ("centred", 1, -x.mean()), ("negative", -1, x.mean())
     ):  # fmt: skip
@@ -373,10 +484,11 @@ def input_codings(seed: int) -> dict[str, float]:
         history = fit(he(net, seed), (sign * x + shift)[:, None], labels, epochs=2, lr=0.05,
                       seed=seed)  # fmt: skip
         found[f"early_{name}"] = history.epochs[0]
-        found[f"accuracy_{name}"] = accuracy(net, (sign * test + shift)[:, None], wanted)
+        found[f"accuracy_{name}"] = right(net, (sign * test + shift)[:, None], wanted)
+    gaps = {"inverted": ("paper", "ink"), "negated": ("negative", "centred")}
     for key in ("early", "accuracy"):
-        found[f"gap_{key}_inverted"] = found[f"{key}_paper"] - found[f"{key}_ink"]
-        found[f"gap_{key}_negated"] = found[f"{key}_negative"] - found[f"{key}_centred"]
+        for gap, (one, less) in gaps.items():  # 1 * makes whole numbers of yes and no
+            found[f"gap_{key}_{gap}"] = 1 * found[f"{key}_{one}"] - 1 * found[f"{key}_{less}"]
     return found
 
 
@@ -398,7 +510,7 @@ class DropTo(nn.Module):
 
 
 @study
-def dropped(seed: int) -> dict[str, float]:
+def dropped(seed: int) -> Found:
     """What an absent unit says: three trainings, four ways to take 32 of 64 hidden units away.
 
     Trained without dropout (names end in _none), with it (_zero), and with dropout that writes 2
@@ -407,7 +519,7 @@ def dropped(seed: int) -> dict[str, float]:
     mean, or by its value for another image.  off: share of hidden zeros.  unit: mean activation.
     """
     (x, labels), (test, wanted) = digits("train"), digits("test")
-    found: dict[str, float] = {}
+    found: dict[str, Tensor] = {}
     for name, value in (("none", None), ("zero", 0.0), ("two", 2.0)):
         with torch.random.fork_rng(devices=[]):
             net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), DropTo(value), nn.Linear(64, 10))
@@ -420,9 +532,8 @@ def dropped(seed: int) -> dict[str, float]:
             stand_ins = {"full": a, "at_zero": 0 * a, "at_two": 0 * a + 2,
                          "at_mean": known.mean(0).expand_as(a), "resampled": other}  # fmt: skip
             for how, r in stand_ins.items():
-                found[f"{how}_{name}"] = accuracy(net[3], torch.where(out, r, a), wanted)
-            found[f"off_{name}"] = (a == 0).double().mean().item()
-            found[f"unit_{name}"] = a.mean().item()
+                found[f"{how}_{name}"] = right(net[3], torch.where(out, r, a), wanted)
+            found[f"off_{name}"], found[f"unit_{name}"] = a == 0, a
     return found
 
 
@@ -430,7 +541,8 @@ def dropped(seed: int) -> dict[str, float]:
 
 
 @study
-def reference_study(seed: int) -> dict[str, float]:
+@redrawn
+def reference_study(seed: int) -> Found:
     """What five references make of the maps of both digits of 300 unseen pairs.
 
     References of `zerocam.references`, and blurred: the same scene, too soft to read.  iou: at
@@ -462,17 +574,17 @@ def reference_study(seed: int) -> dict[str, float]:
         found[f"blank_{name}"] = maps.amax((2, 3))[~here] <= 0
         for key, size in {"tell": maps.amax((2, 3)), "tell_sum": maps.sum((2, 3))}.items():
             apart = (size[here][:, None] - size[~here]).mul(1e6).round()
-            found[f"{key}_{name}"] = (apart.sign() + 1) / 2
+            found[f"{key}_{name}"] = torch.stack([apart > 0, apart >= 0])
         for cut in range(5, 80, 5) if name in ("zero", "spatial_mean") else ():
             found[f"curve_{name}_{cut}"] = iou(M, own, cut / 100)
-    return {name: value.double().mean().item() for name, value in found.items()}
+    return found
 
 
 # ---- chapter 11: the networks people use -------------------------------------------------------
 
 
 @study
-def families(seed: int) -> Numbers:
+def families(seed: int) -> Found:
     """One classifier of torchvision, number `seed` of its list, with random weights.
 
     layer, reading: what `suggest_layer` says, at the smallest `side` in pixels at which the next
@@ -514,7 +626,7 @@ def families(seed: int) -> Numbers:
 
 def on_pair(
     net: nn.Module, x: Tensor, right: Bool[Tensor, "H W"], alone: Tensor, where: dict[str, Any]
-) -> dict[str, float]:
+) -> dict[str, Tensor]:
     """What the maps of all classes at one layer say of two photographs in one picture x.
 
     below, off: share of activations below zero, exactly zero.  blank, full: share of classes with
@@ -530,18 +642,17 @@ def on_pair(
     M = cam.grad_cam_all(net, x, **where, relu=False)[0]
     masks, shown = torch.stack([~right, right]), enlarge(M[classes], tuple(right.shape))
     size, level = M.abs().amax((1, 2)), M[classes].mean((1, 2), keepdim=True)
-    found = {
+    return {
         "below": A < 0, "off": A == 0, "blank": M.amax((1, 2)) <= 0, "full": M.amin((1, 2)) >= 0,
         "own": energy_inside(shown, masks), "other": energy_inside(-shown, ~masks),
         "point": pointing(shown, masks), "own_mean": energy_inside(shown - level, masks),
         "other_mean": energy_inside(level - shown, ~masks),
         "moved": M.mean(0).abs().max() / size.clamp(min=1e-30),
     }  # fmt: skip
-    return {key: value.double().mean().item() for key, value in found.items()}
 
 
 @study
-def photographs(seed: int) -> Numbers:
+def photographs(seed: int) -> Found:
     """EfficientNet-Lite0 on pair `seed` of thirty, at three layers; see `on_pair`, and the audit.
 
     Names end in the layer: act, the last ReLU6; norm, the BatchNorm before it; conv, the
@@ -554,7 +665,7 @@ def photographs(seed: int) -> Numbers:
         models.imagenet_input(p)
         for p in (photo[None], torch.stack([photos.photograph(name) for name in names]))
     )
-    found: Numbers = {}
+    found: dict[str, str | Tensor] = {}
     for layer in ("act", "norm", "conv"):
         numbers = on_pair(net, x, right, alone, {"layer": f"features.last.{layer}"})
         found |= {f"{key}_{layer}": value for key, value in numbers.items()}
@@ -582,8 +693,9 @@ def trained(name: str, seeds: Iterable[int] = range(30), weights: str | None = "
         alone = normalize(alone, models.MEAN, models.STD)
         x = torch.cat([photo[:, :, 56:168] for photo in alone], 2)[None]
         where = where or models.suggest_layer(net, x)[0]
-        found[seed] = {"common": common.item()} | on_pair(net, x, right, alone, where)
-    return Result(name, found)
+        numbers, of = measured({"common": common} | on_pair(net, x, right, alone, where))
+        found[seed] = numbers
+    return Result(name, found, of=of)
 
 
 def main(argv: list[str] | None = None) -> int:
