@@ -1,7 +1,11 @@
 """The course is made of the chapters: no solution reaches a student, and nothing else is lost."""
 
 import ast
+import contextlib
+import copy
+import io
 import json
+import os
 import re
 import sys
 import warnings
@@ -17,7 +21,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 from tools import course
 
 ROOT = Path(__file__).parents[1]
-KERNELS = pytest.mark.xdist_group("kernels")  # in one process: kernels can race for ports
+# In one process: kernels can race for ports, and a fixture that takes long is made once.
+KERNEL = pytest.mark.xdist_group("kernels")
 CHAPTERS = course.chapters(ROOT)
 STUDENT = {name: course.student(notebook) for name, notebook in CHAPTERS.items()}
 
@@ -82,7 +87,8 @@ def test_a_stub_keeps_the_head_and_the_check():
     assert made == f"import torch\n\n\n{head}\n\n\nattempt(f)"
 
 
-@KERNELS
+@KERNEL
+@pytest.mark.slow
 def test_an_unsolved_chapter_runs(tmp_path):
     """The others are run by: python -m tools.course --run."""
     (path,) = course.place(tmp_path, STUDENT, ["01"])
@@ -182,18 +188,16 @@ MISTAKEN = {
 }
 
 
-def hand_in(folder, who, name, bodies):
-    """A submission: the released notebook, with these bodies written into it."""
-    notebook = json.loads((folder / "release" / name / f"{name}.ipynb").read_text())
+def handed_in(notebook, bodies):
+    """A student's notebook: the released one, with these bodies written into it."""
+    notebook = copy.deepcopy(notebook)
     for cell in notebook["cells"]:
         task = cell["metadata"].get("nbgrader", {}).get("grade_id")
         if task in bodies:
             lines = "".join(cell["source"]).splitlines()
             place = next(i for i, line in enumerate(lines) if "NotImplementedError" in line)
             cell["source"] = "\n".join([*lines[:place], bodies[task], *lines[place + 1 :]])
-    path = folder / "submitted" / who / name / f"{name}.ipynb"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(notebook))
+    return notebook
 
 
 def right_bodies(name):
@@ -204,45 +208,80 @@ def right_bodies(name):
     return bodies
 
 
+def points(notebook):
+    """The points of a notebook, cell by cell in this process; what a mark says of a wrong one."""
+    names, score, found = {}, 0, ""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        marked = cell["metadata"].get("nbgrader", {})
+        try:
+            with contextlib.redirect_stdout(out := io.StringIO()):
+                exec("".join(cell["source"]), names)
+            score += marked.get("points", 0)
+        except (NotImplementedError, AssertionError) as error:
+            found += f"{error}\n"
+        found += out.getvalue()
+    return score, found
+
+
 @pytest.fixture(scope="module")
-def marked(tmp_path_factory):
-    """Both assignments released, handed in by three students, and marked."""
+def released(tmp_path_factory):
+    """The folder in which both assignments are released."""
     folder = tmp_path_factory.mktemp("course")
     course.write(folder)
-    folder = folder / "assignments"
-
-    scores = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # nbgrader's
-        course.release(folder)
-        grader = course.nbgrader(folder)
-        for name, tasks in course.ASSIGNMENTS.items():
-            right = right_bodies(name)
-            wrong = {task: MISTAKEN[task] for task in tasks} | {tasks[0]: right[tasks[0]]}
-            for who, bodies in {"right": right, "wrong": wrong, "empty": {}}.items():
-                hand_in(folder, who, name, bodies)
-                done = grader.autograde(name, who)
-                assert done["success"], done["log"]
-                with grader.gradebook as book:
-                    found = book.find_submission(name, who)
-                    scores[name, who] = found.score, found.max_score
-    return folder, scores
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("PATH", os.environ["PATH"])  # into which `course` puts this Python
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nbgrader's
+            course.release(folder / "assignments")
+        yield folder / "assignments"
 
 
-@KERNELS
+def read(folder, name):
+    return json.loads((folder / name / f"{name}.ipynb").read_text())
+
+
+@KERNEL
+@pytest.mark.slow
 @pytest.mark.parametrize("name", course.ASSIGNMENTS)
-def test_an_assignment_is_marked_from_end_to_end(marked, name):
-    folder, scores = marked
-    points = 2 * len(course.ASSIGNMENTS[name])
-    for who, score in {"right": points, "wrong": 2, "empty": 0}.items():
-        assert scores[name, who] == (score, points + 2), who
-    wrong = (folder / "autograded" / "wrong" / name / f"{name}.ipynb").read_text()
-    for task in course.ASSIGNMENTS[name][1:]:
-        assert f"△ {task}: not yet." in wrong
-    release = (folder / "release" / name / f"{name}.ipynb").read_text()
-    assert "BEGIN SOLUTION" not in release
-    for body in right_bodies(name).values():
-        assert body.strip().splitlines()[-1].strip() not in release or body.endswith("return net")
+def test_an_assignment_gives_points_for_what_is_right_alone(released, name):
+    tasks, right = course.ASSIGNMENTS[name], right_bodies(name)
+    wrong = {task: MISTAKEN[task] for task in tasks} | {tasks[0]: right[tasks[0]]}
+    given = read(released / "release", name)
+    assert points(handed_in(given, right))[0] == 2 * len(tasks)
+    score, found = points(handed_in(given, wrong))
+    assert score == 2
+    assert all(f"△ {task}: not yet." in found for task in tasks[1:])
+    assert points(given)[0] == 0
+    text = json.dumps(given)
+    assert "BEGIN SOLUTION" not in text
+    for body in right.values():
+        last = body.strip().splitlines()[-1].strip()
+        assert last == "return net" or json.dumps(last)[1:-1] not in text
+
+
+@KERNEL
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # nbgrader's
+def test_nbgrader_marks_a_notebook_with_a_right_a_wrong_and_an_empty_answer(released):
+    """One assignment, one student: what a kernel computes is that of the test above."""
+    name = "assignment1"
+    first, *others, last = course.ASSIGNMENTS[name]
+    assert others
+    bodies = {first: right_bodies(name)[first]} | {task: MISTAKEN[task] for task in others}
+    path = released / "submitted" / "student" / name / f"{name}.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(handed_in(read(released / "release", name), bodies)))
+    grader = course.nbgrader(released)
+    done = grader.autograde(name, "student")
+    assert done["success"], done["log"]
+    with grader.gradebook as book:
+        marked = book.find_submission(name, "student")
+        assert (marked.score, marked.max_score) == (2, 2 * len(course.ASSIGNMENTS[name]) + 2)
+    told = json.dumps(read(released / "autograded" / "student", name), ensure_ascii=False)
+    assert all(f"△ {task}: not yet." in told for task in others)
+    assert f"△ {last}: not yet." not in told
 
 
 def test_every_exercise_of_a_chapter_is_in_one_assignment():

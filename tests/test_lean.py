@@ -10,6 +10,7 @@ import pytest
 import tinycss2
 from docutils import nodes
 from docutils.utils import new_document
+from py_mini_racer import JSEvalException
 
 from book._ext.zerobook import formulas, lean
 
@@ -138,6 +139,13 @@ def test_a_formula_is_drawn_for_the_eye_and_for_a_screen_reader():
     assert 'class="katex-display"' in html
     assert "<mi>α</mi>" in html
     assert 'class="katex-html" aria-hidden="true"' in html
+
+
+def test_a_formula_with_an_error_ends_the_build():
+    """Nothing catches it: the builder writes the page, and the build ends there."""
+    paragraph = nodes.paragraph("", "Here ", nodes.math(r"\nosuch{1}", r"\nosuch{1}"))
+    with pytest.raises(JSEvalException, match=r"Undefined control sequence: \\nosuch"):
+        formulas._inline(SimpleNamespace(body=[]), paragraph[1])
 
 
 @pytest.mark.parametrize(

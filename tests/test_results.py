@@ -56,6 +56,7 @@ def test_a_share_is_a_whole_number_of_what_was_counted(name):
         assert (counts - counts.round()).abs().max() < 0.02, key  # areas were stored to 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name != LEFT_OUT])
 def test_a_seed_computed_again_belongs_with_the_stored_ones(name):
     """On any processor: the same numbers to rounding, or those that another seed might give.

@@ -41,7 +41,9 @@ def test_every_setting_has_its_turn_and_its_own_order():
     assert {command[command.index("--only") + 1] for command in scripts} == set(run_tests.SETTINGS)
     todo = run_tests.portable(run_tests.SETTINGS, None)
     tests = [gate.command for name, gate in todo.items() if name.startswith("tests, ")]
-    seeds = [part for command in tests for part in command if part.startswith("randomly_seed=")]
+    seeds = [
+        part for command in tests for part in command if part.startswith("--random-order-seed=")
+    ]
     assert len(set(seeds)) == len(run_tests.SETTINGS) >= 2
 
 

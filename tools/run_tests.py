@@ -30,7 +30,6 @@ CORES = os.cpu_count() or 1
 PAIR = ["-n", str(min(2, CORES))]
 BY_FILE = [*PAIR, "--dist", "loadfile"]  # the cells of a notebook belong to one process
 BY_GROUP = [*PAIR, "--dist", "loadgroup"]
-IN_ORDER = ["-p", "no:randomly"]
 CHAPTER_SECONDS = 180  # three times what a chapter may take on an idle machine
 
 # Other machines, as far as this one can imitate them: other numbers of threads, which sum in
@@ -80,7 +79,7 @@ def notebooks(numbers: Iterable[str] = ("",)) -> list[str]:
 
 def nbval(paths: Iterable[str]) -> list[str]:
     """The command that runs notebooks again and compares what they print."""
-    return [*PYTEST, *ALONE, *IN_ORDER, *BY_FILE, *NBVAL, *paths]
+    return [*PYTEST, *ALONE, *BY_FILE, *NBVAL, *paths]
 
 
 def package(*more: str) -> list[str]:
@@ -119,12 +118,12 @@ def gates() -> dict[str, Gate]:
         "style": Gate([*RUFF, "check", "."], 1),
         "format": Gate([*RUFF, "format", "--check", "."], 1),
         "browser": Gate([sys.executable, "-m", "tools.browser"], 2),
-        "package": Gate(package(*IN_ORDER), 280),
+        "package": Gate(package(), 280),
         "notebooks": Gate(nbval(["notebooks"]), 190),
         # From the outputs that are stored, which the gate before has just found again.
         "book": Gate(["make", "book", "ZEROCAM_EXECUTE=off", venv], 80, one_core=True),
         "mutants": Gate([sys.executable, "tests/mutants.py"], 190, one_core=True),
-        "site": Gate([*PYTEST, *ALONE, *IN_ORDER, *BY_GROUP, "tests/site"], 200),
+        "site": Gate([*PYTEST, *ALONE, *BY_GROUP, "tests/site"], 200),
         "elsewhere": elsewhere(turn()),
     }
 
@@ -132,7 +131,7 @@ def gates() -> dict[str, Gate]:
 QUICK = {
     "style": Gate([*RUFF, "check", "."], 1),
     "format": Gate([*RUFF, "format", "--check", "."], 1),
-    "laws": Gate(package(*IN_ORDER, "-m", "not slow"), 75),
+    "laws": Gate(package("-m", "not slow"), 75),
 }
 
 
@@ -147,7 +146,7 @@ def portable(names: Iterable[str], sample: int | None) -> dict[str, Gate]:
             continue
         seed = i + 1 if sample is None else sample % 10_000 + 1
         some = ["-m", "not machinery"] if sample is None else ["-m", "not slow and not machinery"]
-        some += ["-p", "randomly", "-p", f"randomly_seed={seed}"]
+        some += [f"--random-order-seed={seed}"]
         trained = TRAIN if sample is None else [TRAIN[sample // 8 % len(TRAIN)]]
         seconds = (400, 150) if sample is None else (70, 40)
         found[f"tests, {name}"] = Gate(package(*some), seconds[0], SETTINGS[name])
