@@ -16,7 +16,7 @@ from .directive import Markdown
 
 ADDRESS = os.environ.get("ZEROCAM_REPOSITORY", "").strip().removesuffix("/").removesuffix(".git")
 BRANCH = os.environ.get("ZEROCAM_BRANCH", "main")
-ON_GITHUB = ADDRESS.startswith("https://github.com/")
+GITHUB = "https://github.com/"
 COLAB_BRANCH = "colab"
 BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
 
@@ -24,7 +24,7 @@ BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
 def _configure(app, config):
     if not ADDRESS:
         return
-    if not ADDRESS.startswith(("https://github.com/", "https://gitlab.com/")):
+    if not ADDRESS.startswith((GITHUB, "https://gitlab.com/")):
         logging.getLogger(__name__).warning(
             "ZEROCAM_REPOSITORY is %r; wanted https://github.com/OWNER/NAME, or on gitlab.com",
             ADDRESS,
@@ -40,7 +40,7 @@ def _configure(app, config):
         "launch_buttons": {
             "notebook_interface": "jupyterlab",
             "binderhub_url": BINDER,
-            "colab_url": COLAB if ON_GITHUB else "",
+            "colab_url": COLAB if ADDRESS.startswith(GITHUB) else "",
         },
     }
 
@@ -58,8 +58,8 @@ class LaunchLinks(Markdown):
     def lines(self):
         """One line of links."""
         links = [f"[Source]({ADDRESS})"] * bool(ADDRESS)
-        if ON_GITHUB:
-            name = ADDRESS.removeprefix("https://github.com/")
+        if ADDRESS.startswith(GITHUB):
+            name = ADDRESS.removeprefix(GITHUB)
             links += [
                 f"[Run on Binder]({BINDER}/v2/gh/{name}/{BRANCH}?urlpath=lab/tree/notebooks)",
                 f"[Open in Colab]({COLAB}/github/{name}/blob/{COLAB_BRANCH})",
