@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 SITE := _build/html
 FRESH := _build/.fresh
-INPUTS := $(shell find src book/results -type f ! -name '*.pyc' 2>/dev/null)
+# pip installs, or uv where its variable names a build of PyTorch: UV_TORCH_BACKEND=cpu make book
+INSTALL := $(if $(UV_TORCH_BACKEND),uv pip install,pip install --disable-pip-version-check) --quiet
+INPUTS := $(shell find src book/measured -type f ! -name '*.pyc' 2>/dev/null)
 
 # The kernel of a notebook is the environment's, whatever kernels the user has.
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -35,7 +37,8 @@ $(STAMP): pyproject.toml requirements.lock
 	  echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1 || echo missing)."; \
 	  echo "Name another one: make PYTHON=/path/to/python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test,course]'
+	$(if $(UV_TORCH_BACKEND),$(BIN)/python -m pip install --quiet --disable-pip-version-check uv)
+	$(BIN)/python -m $(INSTALL) -c requirements.lock -e '.[book,test,course]'
 	touch $@
 
 # Jupyter's cache knows the cells of a notebook, not the package and the results they read: drop it when those change.
@@ -77,9 +80,11 @@ release: book course
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
-# For maintainers: write down the versions now installed; what only other systems need is not pinned.
+# For maintainers: exact versions for every system.  What is pinned stays; make lock UPGRADE=--upgrade takes the newest.
 lock: $(STAMP)
-	$(BIN)/python -m tools.lock > requirements.lock.new && mv requirements.lock.new requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-emit-index-url \
+	  --no-annotate --custom-compile-command "make lock" --quiet $(UPGRADE) -o requirements.lock
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis
