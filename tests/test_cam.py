@@ -15,7 +15,7 @@ from nets import C, K, Net, Z, h, heads, images, integers, w
 from torch import nn
 
 import zerocam
-from zerocam import cam, references, targets
+from zerocam import cam, hooks, references, targets
 
 HEADS = list(heads())
 
@@ -192,7 +192,7 @@ def test_in_place_work_after_the_layer_does_not_reach_the_map(name, layer, in_pl
     x = torch.randn(1, 3, 96, 96)
     clean = without_in_place(model)
     kept = []
-    _, module = cam.find_layer(clean, layer)
+    _, module = hooks.find_layer(clean, layer)
 
     def keep(_module, _args, out):
         out.retain_grad()

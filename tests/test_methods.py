@@ -15,7 +15,7 @@ from torch import nn
 
 import zerocam
 from zerocam import methods, references, targets
-from zerocam.cam import channel_axis
+from zerocam.hooks import channel_axis
 
 EQUATIONS = [
     methods.hires_cam,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import zerocam
-from zerocam import cam, models, photos
+from zerocam import cam, hooks, models, photos
 from zerocam.models import SceneNet
 
 
@@ -149,14 +149,14 @@ def test_it_knows_the_photographs(lite0):
 
 def test_its_head_is_a_mean_and_a_linear_layer(lite0):
     x = models.imagenet_input(photos.photograph("coffee"))[None]
-    A = cam.activations(lite0, x, layer="features")
+    A = hooks.activations(lite0, x, layer="features")
     assert A.shape == (1, 1280, 7, 7)
     assert A.min() == 0
     assert A.max() <= 6
     with torch.no_grad():
         y = F.linear(A.mean((2, 3)), lite0.head.linear.weight, lite0.head.linear.bias)
         torch.testing.assert_close(y, lite0(x), rtol=1e-4, atol=1e-4)  # float32, 1,280 terms
-    assert torch.equal(A, cam.activations(lite0, x, layer="features.last.act"))
+    assert torch.equal(A, hooks.activations(lite0, x, layer="features.last.act"))
 
 
 PARTS = {  # of the released file: ours
@@ -328,7 +328,7 @@ def test_channels_last_is_seen():
 
     model, x = Last(), torch.randn(1, 3, 12, 8)
     where, _ = zerocam.suggest_layer(model, x)
-    assert where == {"layer": "last", "reshape": cam.channels_first}
+    assert where == {"layer": "last", "reshape": hooks.channels_first}
     assert cam.grad_cam(model, x, **where).shape == (1, 6, 4)
 
 
@@ -371,9 +371,10 @@ def test_the_suggestion_is_the_usual_layer(name):
 def test_a_named_layer_comes_with_its_reshape():
     net, x = models.torchvision_net("swin_t"), torch.randn(1, 3, 64, 64)
     at = models.named_layer(net, x, "features")
-    assert at == {"layer": "features", "reshape": cam.channels_first}
-    by_suggestion = cam.activations(net, x, **zerocam.suggest_layer(net, x)[0])
-    torch.testing.assert_close(net.norm(cam.activations(net, x, **at).movedim(1, 3)).movedim(3, 1),
+    assert at == {"layer": "features", "reshape": hooks.channels_first}
+    by_suggestion = hooks.activations(net, x, **zerocam.suggest_layer(net, x)[0])
+    A = hooks.activations(net, x, **at)
+    torch.testing.assert_close(net.norm(A.movedim(1, 3)).movedim(3, 1),
                                by_suggestion)  # fmt: skip
     assert models.named_layer(net, x, "head") == {"layer": "head"}  # grad_cam says what is wrong
     with pytest.raises(ValueError, match="nearest: features"):

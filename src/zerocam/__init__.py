@@ -1,17 +1,8 @@
 """Grad-CAM, the symmetries that do and do not change it, and a way to choose its zero."""
 
 from zerocam.audit import audit
-from zerocam.cam import (
-    activations,
-    channel_weights,
-    channels_first,
-    explain_blank,
-    grad_cam,
-    grad_cam_all,
-    signed_map,
-    tap,
-    tokens_to_map,
-)
+from zerocam.cam import channel_weights, explain_blank, grad_cam, grad_cam_all, signed_map
+from zerocam.hooks import activations, channels_first, tap, tokens_to_map
 from zerocam.models import suggest_layer
 from zerocam.symmetries import reparametrize
 

@@ -22,7 +22,16 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import normalize
 
-from zerocam import cam, explain_blank, grad_cam, models, plots, references, suggest_layer, targets
+from zerocam import (
+    explain_blank,
+    grad_cam,
+    hooks,
+    models,
+    plots,
+    references,
+    suggest_layer,
+    targets,
+)
 from zerocam.audit import audit
 from zerocam.page import server, told
 from zerocam.photos import read_photo
@@ -138,7 +147,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         where, why = suggest_layer(model, x)
         print(f"layer {where['layer']!r}: {why}")
-    y = cam.tap(model, x, **where).y
+    y = hooks.tap(model, x, **where).y
     c = int(y[0].argmax()) if c is None else c
     name = f" ({models.imagenet_classes()[c]})" if y.shape[1] == 1000 and 0 <= c < 1000 else ""
     plots.plt.switch_backend("Agg")
@@ -155,7 +164,7 @@ def run(args: argparse.Namespace) -> None:
         return
     target = getattr(targets, args.target)(c)
     method = functools.partial(grad_cam, relu=False, reference=getattr(references, args.reference))
-    M = cam._at_least_float32(method(model, x, target, **where)[0]).cpu()
+    M = hooks.at_least_float32(method(model, x, target, **where)[0]).cpu()
     top = divmod(int(M.argmax()), M.shape[1])
     said = f"softmax {y.softmax(1)[0, c]:.3f}"
     if y.shape[1] == 1:

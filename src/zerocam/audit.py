@@ -26,7 +26,8 @@ from torch import Tensor, fx, nn
 from tqdm import tqdm
 
 from zerocam import methods as _methods
-from zerocam.cam import Layer, Reshape, Tap, _left_as_it_was, _score, find_layer, grad_cam, tap
+from zerocam.cam import grad_cam
+from zerocam.hooks import Layer, Reshape, Tap, find_layer, left_as_it_was, score, tap
 from zerocam.metrics import normalise
 from zerocam.references import spatial_mean
 from zerocam.symmetries import (
@@ -210,7 +211,7 @@ def audit(
     A, _, y, _ = tap(first.model, first.x, layer=first.layer, reshape=reshape)
     if target is None:
         target = y.argmax(1)
-    _score(y, target)  # a target that does not fit is refused here, not by each method in turn
+    score(y, target)  # a target that does not fit is refused here, not by each method in turn
     places = {key: head if head and _runs_on_head(m) else whole for key, m in named.items()}
     drawn, errors = _drawn(symmetries, model, A, seed)
 
@@ -363,7 +364,7 @@ def cut(model: nn.Module, x: Tensor, layer: str) -> _Place | None:
 
     try:
         if around:
-            with torch.no_grad(), _left_as_it_was(model, x):
+            with torch.no_grad(), left_as_it_was(model, x):
                 Reach(fx.GraphModule(model, graph)).run(x)
         parts |= {f"around_{i}": kept[node] for i, node in enumerate(around)}
         whole, tokens = at_layer(model, x, layer)

@@ -34,10 +34,11 @@ from joblib import Parallel, delayed, parallel_config
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur, normalize
 
-from zerocam import cam, models, photos
+from zerocam import grad_cam, grad_cam_all, hooks, models, photos
 from zerocam.audit import METHODS, audit
-from zerocam.cam import channel_weights, signed_map, tap
+from zerocam.cam import channel_weights, signed_map
 from zerocam.encodings import decode, encode, scaled, squared_error
+from zerocam.hooks import tap
 from zerocam.metrics import HOWS, How, above, energy_inside, enlarge, iou, normalise, pointing
 from zerocam.models import SceneNet
 from zerocam.scenes import digit_scenes, digits
@@ -607,12 +608,12 @@ def families(seed: int) -> Found:
         if len(said[where["layer"]]) == 2:
             break
     x, where = said[where["layer"]][0]
-    A = cam.activations(model, x, **where)[0]
+    A = hooks.activations(model, x, **where)[0]
     if len(A) > 2000:
         model, x = model.double(), x.double()
-    method = partial(cam.grad_cam, relu=False)
+    method = partial(grad_cam, relu=False)
     report = audit({"map": method}, model, x, **where, symmetries=["mixing", "shift"])
-    readings = {None: "channels first", cam.channels_first: "channels last"}
+    readings = {None: "channels first", hooks.channels_first: "channels last"}
     return {
         "name": name,
         "layer": where["layer"],
@@ -638,8 +639,8 @@ def on_pair(
     """
     with torch.no_grad():
         classes = net(alone).argmax(1)
-    A = cam.activations(net, x, **where)
-    M = cam.grad_cam_all(net, x, **where, relu=False)[0]
+    A = hooks.activations(net, x, **where)
+    M = grad_cam_all(net, x, **where, relu=False)[0]
     masks, shown = torch.stack([~right, right]), enlarge(M[classes], tuple(right.shape))
     size, level = M.abs().amax((1, 2)), M[classes].mean((1, 2), keepdim=True)
     return {

@@ -26,7 +26,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zerocam import metrics, models, photos, references, scenes, targets
-from zerocam.cam import Layer, activations, channel_weights, grad_cam, signed_map, tap
+from zerocam.cam import channel_weights, grad_cam, signed_map
+from zerocam.hooks import Layer, activations, tap
 from zerocam.symmetries import reparametrize, shift
 from zerocam.targets import Classes, Target
 

@@ -23,7 +23,6 @@ and side effects are those of `zerocam.grad_cam`, which alone takes a reference.
 
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,18 +32,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from zerocam.cam import (
+from zerocam.cam import Map, signed_map
+from zerocam.hooks import (
     Features,
     Layer,
-    Map,
     Reshape,
-    _left_as_it_was,
-    _refuse_bad_scores,
-    _score,
     activations,
     channel_axis,
     find_layer,
-    signed_map,
+    hooked,
+    left_as_it_was,
+    refuse_bad_scores,
+    score,
     tap,
 )
 from zerocam.metrics import enlarge, normalise
@@ -216,11 +215,11 @@ def score_cam(
     Source: Wang et al., CVPR Workshops 2020, arXiv:1910.01279.
     """
     A = activations(model, x, layer=layer, reshape=reshape, call=call)
-    with _scorer(model, x, target) as score:
+    with _scorer(model, x, target) as score_of:
         b, scores = torch.as_tensor(baseline).to(x), []
         for channel in tqdm(A.unbind(1), "Score-CAM", disable=not progress):
             m = normalise(enlarge(channel, tuple(x.shape[2:])), "minmax").to(x.dtype)[:, None]
-            scores.append(score(b + m * (x - b)))
+            scores.append(score_of(b + m * (x - b)))
     alpha = torch.stack(scores, 1).softmax(1)
     M = signed_map(alpha.to(A.dtype), A).to(x.dtype)
     return M.relu() if relu else M
@@ -262,8 +261,8 @@ def ablation_cam(
             "use a number, references.spatial_mean or references.data_mean"
         )
     value = value[:, :, 0, 0].expand(A.shape[:2])
-    with _scorer(model, x, target) as score:
-        whole = score(x)
+    with _scorer(model, x, target) as score_of:
+        whole = score_of(x)
         if not whole.all():
             raise ValueError(
                 f"target: got the score 0 for image {(whole == 0).nonzero()[:, 0].tolist()}, "
@@ -272,7 +271,7 @@ def ablation_cam(
         drops = []
         for k in tqdm(range(A.shape[1]), "Ablation-CAM", disable=not progress):
             with _channel_set(model, layer, call, A.shape[1], k, value[:, k]):
-                drops.append(whole - score(x))
+                drops.append(whole - score_of(x))
     alpha = torch.stack(drops, 1) / whole[:, None]
     M = signed_map(alpha.to(A.dtype), A).to(x.dtype)
     return M.relu() if relu else M
@@ -283,14 +282,14 @@ def _scorer(
     model: nn.Module, x: Tensor, target: Target | Classes
 ) -> Iterator[Callable[[Tensor], Float[Tensor, " N"]]]:
     """Yield x' -> s(x'), for the class predicted for x if the target names none."""
-    with torch.no_grad(), _left_as_it_was(model, x):
+    with torch.no_grad(), left_as_it_was(model, x):
 
         def scores(image: Tensor) -> Float[Tensor, "N C"]:
-            _refuse_bad_scores(y := model(image), len(x))
+            refuse_bad_scores(y := model(image), len(x))
             return y
 
         s = target if callable(target) else logit(scores(x).argmax(1) if target is None else target)
-        yield lambda image: _score(scores(image), s)
+        yield lambda image: score(scores(image), s)
 
 
 @contextmanager
@@ -298,12 +297,10 @@ def _channel_set(
     model: nn.Module, layer: Layer, call: int | None, K: int, k: int, value: Float[Tensor, " N"]
 ) -> Iterator[None]:
     """While open, channel k of the layer's output is `value`, in this thread only."""
-    owner, runs = threading.get_ident(), 0
+    runs = 0
 
     def set_channel(_module: nn.Module, _args: Any, out: Tensor) -> Tensor | None:
         nonlocal runs
-        if threading.get_ident() != owner:
-            return None
         runs += 1
         if runs - 1 != (call or 0):
             return None
@@ -312,8 +309,5 @@ def _channel_set(
         channel.copy_(value.to(out).reshape(-1, *[1] * (channel.ndim - 1)))
         return out
 
-    handle = find_layer(model, layer)[1].register_forward_hook(set_channel)
-    try:
+    with hooked([find_layer(model, layer)[1]], set_channel):
         yield
-    finally:
-        handle.remove()

@@ -9,7 +9,6 @@ Sources of the pretrained weights: THIRD_PARTY.md.
 
 import difflib
 import json
-import threading
 from collections import Counter, OrderedDict
 from hashlib import sha256
 from importlib.resources import files
@@ -22,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam import cam
+from zerocam import hooks
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision wants
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -61,7 +60,7 @@ def suggest_layer(model: nn.Module, x: Float[Tensor, "N ch H W"]) -> tuple[dict[
                 raise
             reason = str(error).partition(";")[0].partition(": ")[2]
         if reason is None:
-            A = cam.activations(model, x[:1], layer=name, **where)[0]
+            A = hooks.activations(model, x[:1], layer=name, **where)[0]
             K, h, w = A.shape
             sign = "have both signs" if A.min() < 0 else "are never negative"
             why = f"the last layer with positions the scores listen to: {K} channels, {h} x {w}"
@@ -76,32 +75,23 @@ def suggest_layer(model: nn.Module, x: Float[Tensor, "N ch H W"]) -> tuple[dict[
 
 def named_layer(model: nn.Module, x: Float[Tensor, "N ch H W"], layer: str) -> dict[str, Any]:
     """The arguments of `grad_cam` for a layer you name: with the `reshape` its output needs."""
-    cam.find_layer(model, layer)
+    hooks.find_layer(model, layer)
     out = {name: out for name, _, out in _outputs(model, x)[0]}.get(layer)
     return {"layer": layer} | (_grid(out, x) or {} if isinstance(out, Tensor) else {})
 
 
 def _outputs(model: nn.Module, x: Tensor) -> tuple[list[tuple[str, nn.Module, Any]], Any]:
     """What each module put out for the first image, in order, and the scores."""
-    cam._refuse_bad_input(model, x)
+    hooks.refuse_bad_input(model, x)
     outputs: list[tuple[str, nn.Module, Any]] = []
 
-    owner = threading.get_ident()  # other threads may use the same model
+    names = {module: name for name, module in model.named_modules() if name}
 
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, _args: Any, out: Any) -> None:
-            if threading.get_ident() == owner:
-                outputs.append((name, module, out))
+    def keep(module: nn.Module, _args: Any, out: Any) -> None:
+        outputs.append((names[module], module, out))
 
-        return hook
-
-    hooks = [m.register_forward_hook(keep(name)) for name, m in model.named_modules() if name]
-    try:
-        with torch.no_grad(), cam._left_as_it_was(model, x):
-            return outputs, model(x[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with hooks.hooked(names, keep), torch.no_grad(), hooks.left_as_it_was(model, x):
+        return outputs, model(x[:1])
 
 
 def _said(passed: dict[str, str]) -> str:
@@ -112,10 +102,10 @@ def _unfit(
     model: nn.Module, x: Tensor, name: str, out: Tensor, where: dict[str, Any], y: Any
 ) -> str | None:
     """Why a layer is no place for a heatmap; None if it is one."""
-    A, G, *_ = cam.tap(model, x, _any_score, layer=name, **where)
+    A, G, *_ = hooks.tap(model, x, _any_score, layer=name, **where)
     if A.shape[1] == y.shape[1]:
         c = int(y[0].argmax())
-        heard = cam.tap(model, x, c, layer=name, **where).G.flatten(2).any(2)[0]
+        heard = hooks.tap(model, x, c, layer=name, **where).G.flatten(2).any(2)[0]
         if not heard[:c].any() and not heard[c + 1 :].any():
             return "each class has a channel of its own there"
     if not G.any():
@@ -125,16 +115,10 @@ def _unfit(
     if out.ndim == 3 and out.shape[1] > A[0, 0].numel():  # a class token always goes round
         return None
     leaf = x.detach().clone().requires_grad_()
-    owner = threading.get_ident()
-    hook = model.get_submodule(name).register_forward_hook(
-        lambda _m, _a, out: out.detach() if threading.get_ident() == owner else None
-    )
-    try:
-        with torch.enable_grad(), cam._left_as_it_was(model, x):
-            y = model(leaf * 1)
-            way = y.requires_grad and torch.autograd.grad(y.sum(), leaf, allow_unused=True)[0]
-    finally:
-        hook.remove()
+    cut = hooks.hooked([model.get_submodule(name)], lambda _module, _args, out: out.detach())
+    with cut, torch.enable_grad(), hooks.left_as_it_was(model, x):
+        y = model(leaf * 1)
+        way = y.requires_grad and torch.autograd.grad(y.sum(), leaf, allow_unused=True)[0]
     return "part of the image goes round it" if isinstance(way, Tensor) else None
 
 
@@ -150,13 +134,13 @@ def _grid(out: Tensor, x: Tensor) -> dict[str, Any] | None:
         # Positions have the shape of the image, within one; channels do not.
         first, last = (abs(h * W - w * H) <= max(H, W) for h, w in (out.shape[2:], out.shape[1:3]))
         if last and not first and out.shape[1:3].numel() > 1:
-            return {"reshape": cam.channels_first}
+            return {"reshape": hooks.channels_first}
         return {} if out.shape[2:].numel() > 1 else None
     for skip in (0, 1, 2, 5) if out.ndim == 3 and len(out) == 1 else ():  # class tokens come first
         positions = out.shape[1] - skip
         h = round((max(positions, 0) * H / W) ** 0.5)
         if positions > 1 and h > 0 and positions % h == 0 and h * W == positions // h * H:
-            return {"reshape": cam.tokens_to_map(h, positions // h, skip=skip)}
+            return {"reshape": hooks.tokens_to_map(h, positions // h, skip=skip)}
     return None
 
 

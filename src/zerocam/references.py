@@ -12,7 +12,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam.cam import Features, Layer, Reshape, activations
+from zerocam.hooks import Features, Layer, Reshape, activations
 
 Reference = Callable[[Features], Float[Tensor, "..."]]
 

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from zerocam.cam import Layer, channel_axis, find_layer, forked
+from zerocam.hooks import Layer, channel_axis, find_layer, forked
 
 KINDS = ("permutation", "scaling", "sign flip", "mixing", "shift", "affine", "softmax shift")
 

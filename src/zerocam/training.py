@@ -20,7 +20,7 @@ from jaxtyping import Float, Int, Shaped
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from zerocam.cam import forked
+from zerocam.hooks import forked
 from zerocam.models import WEIGHTS, SceneNet
 from zerocam.scenes import digit_scenes
 
