@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.xdist_group("kernels")  # in one process: kernels can race for ports
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kernels")]  # they can race for ports
 
 
 def test_two_students_lose_nothing_when_a_server_is_killed():
