@@ -139,6 +139,7 @@ def test_a_map_that_differs_from_captums_is_not_timed(monkeypatch):
         calls.disagreement(model, x, layer)
 
 
+@pytest.mark.slow
 def test_the_peers_run_the_same_case():
     """Their maps in [0, 1] are ours after ReLU and min-max."""
     model, x, layer = calls.net("resnet18", 64)
@@ -150,6 +151,7 @@ def test_the_peers_run_the_same_case():
     assert large.max() == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_a_file_that_every_table_can_show(tmp_path):
     out = tmp_path / "b.json"
     said = "--quick --nets resnet18 --batches 1 --rounds 1 --seconds 0"

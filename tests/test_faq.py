@@ -84,6 +84,7 @@ def test_there_are_questions_and_each_has_a_snippet():
         assert len(re.findall(r"[.?!](?:\s|$)", prose)) >= 2
 
 
+@pytest.mark.slow
 def test_the_readme_prints_what_stands_below_it():
     page = (BOOK.parent / "README.md").read_text()
     top = page[:1000]  # the first screen takes the hurried reader to the answers

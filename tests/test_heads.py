@@ -60,7 +60,7 @@ class AttendTokens(nn.Module):
 
     def __init__(self):
         super().__init__()
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):  # made when this file is read, not in a test
             torch.manual_seed(0)
             self.mix = nn.TransformerEncoderLayer(K, 1, 8, 0.0, batch_first=True).double()
         self.fc = linear(C, K, 90)
@@ -145,19 +145,20 @@ def test_the_short_way_is_taken_where_it_is_right_and_only_there(name):
     ("name", "expected"),
     [
         ("resnet18", "read off"), ("resnet50", "read off"), ("efficientnet_b0", "read off"),
-        ("mobilenet_v3_large", "from u"), ("convnext_tiny", "from u"), ("vgg16", "from u"),
+        ("mobilenet_v3_large", "from u"), ("convnext_tiny", "from u"), ("alexnet", "from u"),
         ("densenet121", "textbook"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_the_networks_of_torchvision(name, expected):
     """At another size than they are made for; the last class, which no default would pick."""
     model = models.torchvision_net(name)
-    layer = {"vgg16": "features.29"}.get(name, "layer4" if "resnet" in name else "features")
-    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    layer = {"alexnet": "features.11"}.get(name, "layer4" if "resnet" in name else "features")
+    x = torch.randn(2, 3, 64, 64)
     maps, how = both(model, x, layer)
     assert how == expected
     one = zerocam.grad_cam(model, x, 999, layer=layer, relu=False)
-    # float32: rounding of sums of up to 25,000 terms
+    # float32: rounding of sums of up to 9,216 terms
     torch.testing.assert_close(maps[:, 999], one, rtol=0, atol=1e-5 * maps.abs().amax().item())
 
 

@@ -18,7 +18,7 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 import pytest
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.xdist_group("kernels")  # in one process: kernels can race for ports
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kernels")]  # they can race for ports
 NOTE = "notebooks/short.ipynb"
 
 

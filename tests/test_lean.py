@@ -173,6 +173,7 @@ def test_no_line_starts_with_the_stop_behind_a_formula(tex, behind, held):
     assert paragraph[2] == behind.removeprefix(stop)
 
 
+@pytest.mark.slow
 def test_a_process_that_draws_formulas_ends():
     """Left to the end of the interpreter, the engine waited for ever in four of ten runs."""
     code = "from book._ext.zerobook import formulas; formulas.drawn('y')"

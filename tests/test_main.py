@@ -372,6 +372,7 @@ def test_wrong_usage_exits_2(capsys):
     assert "without moving a prediction" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "zerocam", "map"], capture_output=True, text=True)
     assert done.returncode == 2

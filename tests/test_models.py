@@ -219,8 +219,15 @@ def test_the_streams_of_other_devices_are_left_alone(monkeypatch):
 
 def small(*parts: nn.Module, classes: int = 3) -> nn.Sequential:
     """A convolution to 6 channels, the parts, then flattened and linear."""
-    torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 6, 3), *parts, nn.Flatten(), nn.LazyLinear(classes)).eval()
+
+
+def positive(layer: nn.Module) -> nn.Module:
+    """The layer with positive weights and biases: between two ReLUs, the second is not silent."""
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.abs_()
+    return layer
 
 
 def suggested(model: nn.Module, size: int = 16) -> tuple[dict, str]:
@@ -252,7 +259,7 @@ def test_the_last_layer_with_positions_is_suggested(parts, layer, says):
 def test_a_layer_with_a_channel_for_each_class_is_the_heads(inplace):
     """Below a ReLU, as in SqueezeNet, its own map could show nothing against a class."""
     model = nn.Sequential(
-        nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1), nn.ReLU(inplace),
+        nn.Conv2d(3, 6, 3), nn.ReLU(), positive(nn.Conv2d(6, 4, 1)), nn.ReLU(inplace),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     )  # fmt: skip
     where, why = suggested(model)
@@ -267,7 +274,8 @@ class Branch(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem, self.side, self.act = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.ReLU()
+        self.stem, self.side = nn.Conv2d(3, 4, 3), positive(nn.Conv2d(4, 4, 1))
+        self.act = nn.ReLU()
         self.fc = nn.Linear(4, 3)
 
     def forward(self, x):
@@ -295,7 +303,6 @@ class Transformer(nn.Module):
 
     def __init__(self, extra: int):
         super().__init__()
-        torch.manual_seed(0)
         self.patch, self.extra = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.randn(1, extra, 8))
         self.norm, self.attention = nn.LayerNorm(8), nn.MultiheadAttention(8, 2, batch_first=True)
         self.last, self.fc = nn.LayerNorm(8), nn.Linear(8, 3)
@@ -345,29 +352,7 @@ def test_the_suggestion_leaves_the_model_as_it_was():
     assert all(p.grad is None for p in model.parameters())
 
 
-USUAL = {
-    # After a ReLU no activation is negative; after BatchNorm, hard-swish, SiLU, a sum or LayerNorm
-    # some are.
-    "resnet18": ("layer4", (3, 3), "never negative"),
-    "vgg16": ("features.29", (6, 6), "never negative"),
-    "densenet121": ("features", (3, 3), "both signs"),
-    "mobilenet_v3_large": ("features", (3, 3), "both signs"),
-    "efficientnet_b0": ("features", (3, 3), "both signs"),
-    "convnext_tiny": ("features", (3, 3), "both signs"),
-    "swin_t": ("permute", (3, 3), "both signs"),
-    "vit_b_16": ("encoder.layers.encoder_layer_11.ln_1", (14, 14), "both signs"),
-}
-
-
-@pytest.mark.parametrize("name", USUAL)
-def test_the_suggestion_is_the_usual_layer(name):
-    layer, shape, signs = USUAL[name]
-    where, why = suggested(models.torchvision_net(name), 224 if name == "vit_b_16" else 96)
-    assert where["layer"] == layer
-    assert f"{shape[0]} x {shape[1]}" in why
-    assert signs in why
-
-
+@pytest.mark.slow
 def test_a_named_layer_comes_with_its_reshape():
     net, x = models.torchvision_net("swin_t"), torch.randn(1, 3, 64, 64)
     at = models.named_layer(net, x, "features")
@@ -406,7 +391,6 @@ class Cut(nn.Module):
 
     def __init__(self, how: str):
         super().__init__()
-        torch.manual_seed(0)
         self.body, self.how = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), how
         self.head = nn.Linear(4, 3)
 

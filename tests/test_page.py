@@ -62,6 +62,7 @@ def test_the_form_offers_what_the_command_takes(port):
     assert "https://" not in text  # it asks no other machine for anything
 
 
+@pytest.mark.slow
 def test_a_photograph_becomes_a_picture_with_its_numbers_and_nothing_is_kept(
     port, cup, tmp_path, monkeypatch, capsys
 ):
