@@ -1,4 +1,4 @@
-"""Measure what class maps cost, and write book/results/benchmarks.json.
+"""Measure what class maps cost, and write book/measured/benchmarks.json.
 
 Every network is first checked against Captum's raw map, then timed, all libraries in turn, in
 units of its own bare forward pass under inference_mode, just before and just after.  Takes half an
@@ -22,7 +22,7 @@ from benchmarks import calls, memory, sweeps
 from benchmarks.clock import Calls, ratios, seconds
 from zerocam.provenance import provenance
 
-RESULTS = Path(__file__).parents[1] / "book" / "results" / "benchmarks.json"
+RESULTS = Path(__file__).parents[1] / "book" / "measured" / "benchmarks.json"
 PACKAGES = ("torchvision", "captum", "torchcam", "grad-cam", "dask")
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import zerocam
-from zerocam import models
+from zerocam import imagenet
 
 NETS = {  # the last layer that still has positions
     "resnet18": "layer4",
@@ -79,7 +79,7 @@ def net(name: str, size: int = 224, batch: int = 1) -> tuple[nn.Module, Tensor, 
     """(model, x, layer): random weights from a seed, since weights cost nothing."""
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 3, size, size, generator=draw)
-    return models.torchvision_net(name), x, NETS[name]
+    return imagenet.torchvision_net(name), x, NETS[name]
 
 
 def disagreement(model: nn.Module, x: Tensor, layer: str) -> float:

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from benchmarks.clock import ratios
-from zerocam.experiments import STUDIES, run
-from zerocam.models import SceneNet
-from zerocam.scenes import digit_scenes
-from zerocam.training import fit
+from zerocam.lab.nets import SceneNet
+from zerocam.lab.scenes import digit_scenes
+from zerocam.lab.studies import STUDIES, run
+from zerocam.lab.training import fit
 
 
 def ensembles(sizes: list[int], rounds: int, batch: int = 20) -> list[dict]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from zerocam import ledger
-from zerocam.models import scene_net
-from zerocam.scenes import scene
+from zerocam.lab import ledger
+from zerocam.lab.nets import scene_net
+from zerocam.lab.scenes import scene
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "book" / "answer.md").read_text(encoding="utf-8")

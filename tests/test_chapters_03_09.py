@@ -8,7 +8,7 @@ from torch import nn
 
 import zerocam
 from zerocam import references
-from zerocam.experiments import load
+from zerocam.lab.studies import load
 
 
 def batchnorm():

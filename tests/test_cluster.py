@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from zerocam.experiments import STUDIES, load, run
-from zerocam.models import SceneNet
-from zerocam.scenes import digit_scenes
-from zerocam.training import fit
+from zerocam.lab.nets import SceneNet
+from zerocam.lab.scenes import digit_scenes
+from zerocam.lab.studies import STUDIES, load, run
+from zerocam.lab.training import fit
 
 # In one process: both wait for others, and the cluster keeps two more busy.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]

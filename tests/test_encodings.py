@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from zerocam import grad_cam
-from zerocam.encodings import (
+from zerocam.lab.encodings import (
     decode,
     encode,
     loss_for,
@@ -17,10 +17,10 @@ from zerocam.encodings import (
     smoothed,
     squared_error,
 )
-from zerocam.models import SceneNet
-from zerocam.scenes import digit_scenes
+from zerocam.lab.nets import SceneNet
+from zerocam.lab.scenes import digit_scenes
+from zerocam.lab.training import fit, mirrored
 from zerocam.targets import logit, negative
-from zerocam.training import fit, mirrored
 
 C, K, N = 5, 3, 40
 F64 = torch.float64

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from zerocam import explorer, grad_cam, metrics, models, photos, scenes
+from zerocam import grad_cam, imagenet, metrics
+from zerocam.lab import explorer, nets, pictures, scenes
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +49,12 @@ def test_a_shift_along_a_class_moves_its_map_only(originals):
 
 
 def test_explain_is_grad_cam_on_the_networks_themselves(originals):
-    lite, net = models.efficientnet_lite0().double(), models.scene_net(dtype=torch.float64)
-    photo, _ = photos.collage("chelsea", "coffee")
-    x = models.imagenet_input(photo)[None].double()
+    lite, net = imagenet.efficientnet_lite0().double(), nets.scene_net(dtype=torch.float64)
+    photo, _ = pictures.collage("chelsea", "coffee")
+    x = imagenet.imagenet_input(photo)[None].double()
     page = scenes.scene((2, 7), dtype=torch.float64).x
     for name, model, image, classes in (
-        ("photo", lite, x, [models.imagenet_class(c) for c in explorer.THINGS]),
+        ("photo", lite, x, [imagenet.imagenet_class(c) for c in explorer.THINGS]),
         ("digits", net, page, list(range(10))),
     ):
         with torch.no_grad():
@@ -130,7 +131,7 @@ def test_an_unknown_preset_is_refused():
 
 
 def test_the_live_slider_runs_a_rewritten_copy():
-    net, x = models.scene_net(), scenes.scene((2, 7)).x
+    net, x = nets.scene_net(), scenes.scene((2, 7)).x
     box = explorer.live(net, x, 2, layer="features")
     slider, picture, says = box.children
     before = picture.value, says.value

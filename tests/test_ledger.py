@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zerocam import ledger
+from zerocam.lab import ledger
 
 
 def code(*lines: str) -> dict:

@@ -20,7 +20,8 @@ from torch import nn
 import zerocam
 from zerocam import plots
 from zerocam.__main__ import main, torchvision_input
-from zerocam.photos import photograph, read_photo
+from zerocam.lab.pictures import photograph
+from zerocam.photos import read_photo
 from zerocam.symmetries import KINDS
 
 PLACE = " (test_main.py line N, in "

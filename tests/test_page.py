@@ -16,7 +16,7 @@ from torch import nn
 
 from zerocam import page
 from zerocam.__main__ import CHOICES, main, parser, run
-from zerocam.photos import photograph
+from zerocam.lab.pictures import photograph
 
 KIND = {"content-type": "application/octet-stream"}
 

@@ -8,8 +8,9 @@ from nets import C, K, Z, conv, heads, images, integers, linear
 from torch import nn
 
 import zerocam
-from zerocam import experiments, models, photos
-from zerocam.experiments import families, load, trained
+from zerocam import imagenet
+from zerocam.lab import pictures, studies
+from zerocam.lab.studies import families, load, trained
 
 # Set by the gates that take their time: every family of torchvision, not one for each way of
 # reading it.
@@ -75,7 +76,7 @@ def test_a_neighbourhood_or_a_bend_ends_it():
 # ---- EfficientNet-Lite0 on thirty pairs ---------------------------------------------------------
 
 
-def study() -> experiments.Result:
+def study() -> studies.Result:
     return load("photographs")
 
 
@@ -104,10 +105,10 @@ def test_the_highest_point_does_not_depend_on_the_module_and_the_shares_do():
 
 @pytest.mark.claim("H3")
 def test_its_head_is_nearly_zero_sum_and_still_free():
-    net = models.efficientnet_lite0()
+    net = imagenet.efficientnet_lite0()
     W = net.head.linear.weight.detach()
     assert W.mean(0).norm() / W.square().sum(1).mean().sqrt() < 0.01
-    x = models.imagenet_input(photos.photograph("coffee"))[None]
+    x = imagenet.imagenet_input(pictures.photograph("coffee"))[None]
     shift = zerocam.symmetries.SoftmaxShift(-W.amax(0))
     blue, layer = zerocam.reparametrize(net, "features", shift, x=x)
     with torch.no_grad():
@@ -188,14 +189,14 @@ def test_weights_in_the_cache_are_found_and_used(tmp_path, monkeypatch):
     """Random weights in the place of trained ones: the very same numbers come out."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     name = "mobilenet_v3_small"
-    assert not models.has_weights(name)
+    assert not imagenet.has_weights(name)
     file = torch.hub.get_dir() + "/checkpoints/mobilenet_v3_small-047dcff4.pth"
     (tmp_path / "checkpoints").mkdir()
-    torch.save(models.torchvision_net(name, seed=3).state_dict(), file)
-    assert models.has_weights(name)
+    torch.save(imagenet.torchvision_net(name, seed=3).state_dict(), file)
+    assert imagenet.has_weights(name)
     found = trained(name, [0])
-    net = models.torchvision_net(name, seed=3)
-    monkeypatch.setattr(models, "torchvision_net", lambda *_, **__: net)
+    net = imagenet.torchvision_net(name, seed=3)
+    monkeypatch.setattr(imagenet, "torchvision_net", lambda *_, **__: net)
     assert trained(name, [0]).seeds == found.seeds
     assert set(found.keys()) == {
         "common", "below", "off", "blank", "full", "own", "other", "point", "own_mean",
@@ -211,8 +212,8 @@ ALSO_RUN = ["vgg16", "efficientnet_v2_s", "mobilenet_v3_large", "convnext_tiny",
 @pytest.mark.parametrize("name", RUN + ALSO_RUN * ALL_FAMILIES)
 def test_the_table_of_trained_networks_can_be_made(name, monkeypatch):
     """With random weights, and three classes: what the page runs where it finds trained ones."""
-    net = few(models.torchvision_net(name))
-    monkeypatch.setattr(models, "torchvision_net", lambda *_, **__: net)
+    net = few(imagenet.torchvision_net(name))
+    monkeypatch.setattr(imagenet, "torchvision_net", lambda *_, **__: net)
     found = trained(name, [3], weights=None)
     assert (found["below"] > 0) == (name not in ("resnet50", "vgg16"))
     assert 0 < found.mean("common") < 1
@@ -222,7 +223,7 @@ def test_the_table_of_trained_networks_can_be_made(name, monkeypatch):
 
 def few(net: nn.Module) -> nn.Module:
     """Three classes instead of a thousand: the maps of all are made at once."""
-    last = experiments.softmax_rows(net)
+    last = studies.softmax_rows(net)
     draw = torch.Generator().manual_seed(0)
     last.weight = nn.Parameter(torch.randn(3, last.in_features, generator=draw))
     last.bias, last.out_features = nn.Parameter(torch.zeros(3)), 3

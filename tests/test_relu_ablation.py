@@ -8,11 +8,11 @@ from strategies import integers_like
 from torch import nn
 
 from zerocam import grad_cam_all, metrics
-from zerocam.experiments import dilate, fixed_level, load, rival_maps
+from zerocam.lab.nets import SceneNet
+from zerocam.lab.scenes import digit_scenes
+from zerocam.lab.studies import dilate, fixed_level, load, rival_maps
+from zerocam.lab.training import fit
 from zerocam.metrics import above
-from zerocam.models import SceneNet
-from zerocam.scenes import digit_scenes
-from zerocam.training import fit
 
 STRIP = torch.tensor([[[10.0, 2.0, 0.0, 0.0, -4.0]]], dtype=torch.float64)
 

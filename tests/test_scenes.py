@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerocam import scenes
+from zerocam.lab import scenes
 
 SEEDS = st.integers(0, 2**31)
 

@@ -7,10 +7,10 @@ import torch
 
 import zerocam
 from zerocam import methods
-from zerocam.models import SceneNet
-from zerocam.scenes import digit_scenes, scene
+from zerocam.lab.nets import SceneNet
+from zerocam.lab.scenes import digit_scenes, scene
+from zerocam.lab.training import fit
 from zerocam.symmetries import reparametrize, sign_flip
-from zerocam.training import fit
 
 AT = {"layer": "features", "relu": False}
 E = torch.tensor([-1.0, 1.0] * 16).double()

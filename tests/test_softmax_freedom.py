@@ -12,10 +12,10 @@ from strategies import integers_like
 from torch import nn
 
 from zerocam import grad_cam, grad_cam_all, targets
-from zerocam.models import SceneNet
-from zerocam.scenes import digit_scenes
+from zerocam.lab.nets import SceneNet
+from zerocam.lab.scenes import digit_scenes
+from zerocam.lab.training import fit
 from zerocam.symmetries import SoftmaxShift, last_linear, reparametrize
-from zerocam.training import fit
 
 POOL = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
 FEATURES = integers_like(1, K, h, w).map(torch.abs)  # as behind a ReLU: none is negative

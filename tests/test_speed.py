@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from zerocam import models
-from zerocam.audit import METHODS, audit
+from zerocam import imagenet
+from zerocam.audits import METHODS, audit
 
 pytestmark = pytest.mark.slow
 EIGHT = {name: method for name, method in METHODS.items() if name != "LaFAM"}
@@ -46,7 +46,7 @@ def test_the_audit_of_eight_methods_costs_few_forward_passes(way, least, most):
     Of each, 1.1 are the mixtures of 512 channels.  So split at the layer the network runs once,
     and by whole passes 23 times: 8 methods under 7 symmetries share them.
     """
-    model = models.torchvision_net("resnet18")
+    model = imagenet.torchvision_net("resnet18")
     x = torch.randn(1, 3, 128, 128)
     alone = multiplications(lambda: model(x))
     audited, layer = (model, "layer4") if way == "head" else (Whole(model), "inner.layer4")

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zerocam import grad_cam, metrics, training
-from zerocam.models import WEIGHTS, SceneNet, scene_net
-from zerocam.scenes import digit_scenes
-from zerocam.training import fit
+from zerocam import grad_cam, metrics
+from zerocam.lab import training
+from zerocam.lab.nets import WEIGHTS, SceneNet, scene_net
+from zerocam.lab.scenes import digit_scenes
+from zerocam.lab.training import fit
 
 
 def line(weight=3.0):
@@ -216,7 +217,7 @@ def test_shipping_writes_what_scene_net_reads(tmp_path, monkeypatch, trained):
     monkeypatch.setattr(training, "train_scene_net", lambda: trained)
     record = training.ship(tmp_path)
     assert (tmp_path / "scene_net.safetensors").stat().st_size < 1e6
-    monkeypatch.setattr("zerocam.models.WEIGHTS", tmp_path)
+    monkeypatch.setattr("zerocam.lab.nets.WEIGHTS", tmp_path)
     assert same(scene_net(dtype=torch.float64), trained[0])
     assert json.loads((tmp_path / "scene_net.json").read_text()) == record
 

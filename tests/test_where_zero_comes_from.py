@@ -10,11 +10,12 @@ from torch import nn
 from torchvision.transforms.functional import normalize
 
 from zerocam import activations
-from zerocam.experiments import DropTo, he, load
-from zerocam.models import SceneNet, efficientnet_lite0, imagenet_input
-from zerocam.scenes import digit_scenes
+from zerocam.imagenet import efficientnet_lite0, imagenet_input
+from zerocam.lab.nets import SceneNet
+from zerocam.lab.scenes import digit_scenes
+from zerocam.lab.studies import DropTo, he, load
+from zerocam.lab.training import fit
 from zerocam.symmetries import reparametrize, shift
-from zerocam.training import fit
 
 F64 = torch.float64
 

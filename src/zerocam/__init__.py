@@ -1,10 +1,19 @@
 """Grad-CAM, the symmetries that do and do not change it, and a way to choose its zero."""
 
-from zerocam.audit import audit
-from zerocam.cam import channel_weights, explain_blank, grad_cam, grad_cam_all, signed_map
+from zerocam import _moved
+from zerocam.audits import audit
+from zerocam.cam import (
+    channel_weights,
+    explain_blank,
+    grad_cam,
+    grad_cam_all,
+    signed_map,
+)
 from zerocam.hooks import activations, channels_first, tap, tokens_to_map
-from zerocam.models import suggest_layer
+from zerocam.layers import suggest_layer
 from zerocam.symmetries import reparametrize
+
+_moved.install()  # modules of version 1 under their old names
 
 __version__ = "1.0.0"
 

@@ -26,13 +26,14 @@ from zerocam import (
     explain_blank,
     grad_cam,
     hooks,
-    models,
+    imagenet,
+    layers,
     plots,
     references,
     suggest_layer,
     targets,
 )
-from zerocam.audit import audit
+from zerocam.audits import audit
 from zerocam.page import server, told
 from zerocam.photos import read_photo
 
@@ -57,11 +58,11 @@ BLANK = {  # why a map is blank -> what to do about it
 def load_model(name: str, weights: str) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     """(model in eval mode, photo (3, S, S) -> x (1, ch, H, W)) from a name."""
     if name == "efficientnet_lite0":
-        return models.efficientnet_lite0(), lambda photo: models.imagenet_input(photo)[None]
+        return imagenet.efficientnet_lite0(), lambda photo: imagenet.imagenet_input(photo)[None]
     kind, _, rest = name.partition(":")
     if kind == "torchvision":
         try:
-            model = models.torchvision_net(rest, weights=None if weights == "none" else "DEFAULT")
+            model = imagenet.torchvision_net(rest, weights=None if weights == "none" else "DEFAULT")
         except OSError as error:
             raise ValueError(
                 f"weights: got none for {rest}, they could not be downloaded ({error}); connect to "
@@ -88,7 +89,7 @@ def whole(text: str) -> int:
 
 def torchvision_input(photo: Tensor) -> Tensor:
     """The photograph as torchvision's networks want it, (1, 3, size, size)."""
-    return normalize(photo, models.MEAN, models.STD)[None]
+    return normalize(photo, imagenet.MEAN, imagenet.STD)[None]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -133,7 +134,7 @@ def run(args: argparse.Namespace) -> None:
             wanted = f"a name that ends in {', '.join(endings)}, in a folder that exists"
             raise ValueError(f"out: got {out!r}, wanted {wanted}")
     number = (args.c or "").removeprefix("-").isdecimal()
-    c = int(args.c) if number else None if args.c is None else models.imagenet_class(args.c)
+    c = int(args.c) if number else None if args.c is None else imagenet.imagenet_class(args.c)
     photo = read_photo(args.photo, args.size)
     model, prepare = load_model(args.model, args.weights)
     print(
@@ -143,13 +144,13 @@ def run(args: argparse.Namespace) -> None:
     x = torch.as_tensor(prepare(photo))
     x = x.to(next((p for p in model.parameters() if p.is_floating_point()), x))
     if args.layer is not None:
-        where = models.named_layer(model, x, args.layer)
+        where = layers.named_layer(model, x, args.layer)
     else:
         where, why = suggest_layer(model, x)
         print(f"layer {where['layer']!r}: {why}")
     y = hooks.tap(model, x, **where).y
     c = int(y[0].argmax()) if c is None else c
-    name = f" ({models.imagenet_classes()[c]})" if y.shape[1] == 1000 and 0 <= c < 1000 else ""
+    name = f" ({imagenet.imagenet_classes()[c]})" if y.shape[1] == 1000 and 0 <= c < 1000 else ""
     plots.plt.switch_backend("Agg")
     plots.style()
     if args.command == "audit":

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam.heads import Step, pull_back, short_way
+from zerocam import _moved
 from zerocam.hooks import (
     Features,
     Layer,
@@ -32,6 +32,7 @@ from zerocam.hooks import (
     run,
     tap,
 )
+from zerocam.shortcuts import Step, pull_back, short_way
 from zerocam.targets import Classes, Target
 
 Weights = Float[Tensor, "N K"]
@@ -119,8 +120,8 @@ def grad_cam_all(
     """L_c = relu( sum_k alpha^c_k (A_k - r_k) ) for every class c from one forward pass.
 
     Where the head averages A, or flattens it, and goes on with a linear layer, the weights of all
-    classes are found by a short way (`zerocam.heads`), once it has been proved on these images to
-    give the same; else the gradient of every score goes back to A.  Either works through as many
+    classes are found by a short way (`zerocam.shortcuts`), once it has been proved on these images
+    to give the same; else the gradient of every score goes back to A.  Either works through as many
     classes at a time as fit into `CHUNK_BYTES`.
 
     Arguments, refusals and side effects as in `grad_cam`; returns (N, C, h, w).
@@ -223,3 +224,7 @@ def _referenced(A: Tensor, reference: Callable[[Tensor], Tensor] | Tensor | None
             "keep the reduced axes, as in A.mean((2, 3), keepdim=True)"
         )
     return A - r.to(A)
+
+
+def __getattr__(name: str) -> object:
+    return _moved.find(__name__, name)

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam.heads import WATCHED, Step
+from zerocam.shortcuts import WATCHED, Step
 from zerocam.targets import Classes, Target, logit
 
 Features = Float[Tensor, "N K h w"]

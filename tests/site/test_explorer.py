@@ -8,7 +8,8 @@ import pytest
 import torch
 from pages import FOLDER
 
-from zerocam import explorer, plots
+from zerocam import plots
+from zerocam.lab import explorer
 
 TOLERANCE = 1e-4  # relative; features are stored as float32
 REWRITE = {"shift": -0.7, "flip": 3, "mix": 0.5, "soft": 0.4, "labels": -1}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from zerocam.checks import EXERCISES
+from zerocam.lab.exercises import EXERCISES
 
 from .notebooks import TITLE, tags, text
 
@@ -27,7 +27,7 @@ from torch import nn
 
 import zerocam
 from zerocam import grad_cam, metrics, references
-from zerocam.checks import attempt
+from zerocam.lab.exercises import attempt
 """
 NBGRADER = """c = get_config()
 c.CourseDirectory.course_id = "zero"
@@ -58,7 +58,7 @@ def assignment(name: str, notebooks: dict[str, dict]) -> dict:
         body = textwrap.indent("\n".join(map(ast.unparse, function.body)), "    ")
         body = f"    ### BEGIN SOLUTION\n{body}\n    ### END SOLUTION"
         source = f"{head}\n{body}\n\n\nattempt({task})"
-        marks = f"from zerocam.checks import verdict\n\nfound = verdict({task})\n"
+        marks = f"from zerocam.lab.exercises import verdict\n\nfound = verdict({task})\n"
         marks += 'assert found.state == "right", found'
         cells += [
             _cell("markdown", f"Write {EXERCISES[task]['asks']}"),

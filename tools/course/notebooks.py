@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from zerocam import ledger
+from zerocam.lab import ledger
 
 ROOT = Path(__file__).parents[2]
 TITLE = "What Does Zero Mean?"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sphinx.util import logging
 
-from zerocam import ledger
+from zerocam.lab import ledger
 
 from .directive import Markdown, table
 

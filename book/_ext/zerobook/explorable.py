@@ -1,9 +1,9 @@
-"""``{explorer} PRESET``: the explorable of `zerocam.explorer`; ``:full:`` opens its controls."""
+"""``{explorer} PRESET``: the explorable of zerocam.lab.explorer; ``:full:`` opens its controls."""
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 
-from zerocam import explorer
+from zerocam.lab import explorer
 
 
 class Explorable(Directive):

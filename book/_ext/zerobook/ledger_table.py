@@ -6,7 +6,7 @@ from docutils import nodes
 from mdit_py_plugins.anchors.index import slugify
 from sphinx.util import logging
 
-from zerocam import ledger
+from zerocam.lab import ledger
 
 from .directive import Markdown
 

@@ -1,4 +1,4 @@
-"""``{speed} PART`` draws a part of book/results/benchmarks.json: a table, or the picture.
+"""``{speed} PART`` draws a part of book/measured/benchmarks.json: a table, or the picture.
 
 PART is made, one, all, memory, growth, sweeps or picture.
 """
@@ -11,7 +11,7 @@ from docutils import nodes
 
 from .directive import Markdown, table
 
-RESULTS = "book/results/benchmarks.json"
+RESULTS = "book/measured/benchmarks.json"
 WHO = ("zerocam", "Captum", "TorchCAM", "pytorch-grad-cam")
 SCATTER = 2  # MiB: how far the mark of one call moves from run to run
 HEAVY_HEAD = ("vgg16", "mobilenet_v3_large")  # at batch 1 their heads' own backward shows

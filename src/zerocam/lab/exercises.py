@@ -17,9 +17,9 @@ import torch.nn.functional as F  # noqa: F401  for exercises.toml
 from torch import Tensor, nn
 
 from zerocam import cam, metrics, references  # noqa: F401  for exercises.toml
-from zerocam.models import SceneNet
+from zerocam.lab.nets import SceneNet
 
-EXERCISES = tomllib.loads((files("zerocam") / "exercises.toml").read_text(encoding="utf-8"))
+EXERCISES = tomllib.loads((files("zerocam.lab") / "exercises.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from nets import Backwards, K, Net, heads, images, integers
 from torch import nn
 
 import zerocam
-from zerocam import methods, models, photos, references, symmetries
+from zerocam import imagenet, methods, references, symmetries
+from zerocam.lab import nets, pictures
 from zerocam.targets import centred
 
-audit = importlib.import_module("zerocam.audit")  # the function of that name hides the module
+audit = importlib.import_module("zerocam.audits")  # the function of that name hides the module
 
 
 def run(head, named=None, **kw):
@@ -202,7 +203,7 @@ def test_a_method_that_needs_the_image_gets_the_whole_model():
 
 
 def test_skip_connections_around_the_layer_are_kept():
-    model, x = models.torchvision_net("resnet18"), torch.randn(2, 3, 64, 64)
+    model, x = imagenet.torchvision_net("resnet18"), torch.randn(2, 3, 64, 64)
     place = audit.cut(model, x, "layer4.1.bn2")
     torch.testing.assert_close(place.model(place.x.clone()), model(x), rtol=0, atol=1e-5)
     here, there = (
@@ -300,7 +301,7 @@ def test_the_model_is_left_as_it_was():
 @pytest.mark.parametrize("named", [None, {"Score-CAM": methods.score_cam}])
 def test_a_model_in_training_mode_is_left_as_it_was(untyped, named, layer, dropout):
     """On the head and by whole passes: no mode changes, no running mean of a BatchNorm moves."""
-    model = models.SceneNet(dropout=dropout, dtype=torch.float64).train()
+    model = nets.SceneNet(dropout=dropout, dtype=torch.float64).train()
     model.head.pool.eval()
     modes = [m.training for m in model.modules()]
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -395,7 +396,7 @@ FEW = {k: audit.METHODS[k] for k in ("Grad-CAM", "Grad-CAM, spatial mean", "HiRe
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_laws_hold_on_the_families_of_torchvision(name):
     """Others, and more of them: test_real_photographs.py.  Here, that the head alone is run."""
-    model = models.torchvision_net(name)
+    model = imagenet.torchvision_net(name)
     x = torch.randn(1, 3, 96, 96)
     where, _ = zerocam.suggest_layer(model, x)
     report = audit.audit(FEW, model, x, 7, **where, symmetries=["mixing", "shift"])
@@ -409,8 +410,8 @@ def test_the_laws_hold_on_the_families_of_torchvision(name):
 @pytest.mark.slow
 def test_the_trained_imagenet_network_gives_the_same_table(untyped):  # tracing passes no tensor
     """EfficientNet-Lite0 on a photograph: GAP and a linear head, so the rows of `GAP`."""
-    model = models.efficientnet_lite0()
-    x = models.imagenet_input(photos.photograph("chelsea"))[None]
+    model = imagenet.efficientnet_lite0()
+    x = imagenet.imagenet_input(pictures.photograph("chelsea"))[None]
     report = audit.audit(None, model, x, layer="features")
     assert report.errors == {}
     assert set(report.ran_on.values()) == {"head"}

@@ -1,7 +1,7 @@
 """The ledger ties every claim and every number in the prose to a cell that ran.
 
 A cell prints ``name = value``; the prose says ``value<!--name-->``, or ``value<!--02:name-->``
-from another page (02: the chapter).  ``python -m zerocam.ledger`` lists what disagrees;
+from another page (02: the chapter).  ``python -m zerocam.lab.ledger`` lists what disagrees;
 ``--write`` fills the values in.  A decimal number in prose without such a mark is an error, unless
 it stands in maths, code or a link, or is ``3.11<!--given-->``: a fact of a source, not of a run.
 
@@ -251,7 +251,7 @@ def problems(root: Path, write: bool = False) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the problems; 1 if there are any."""
-    parser = argparse.ArgumentParser(prog="python -m zerocam.ledger", description=problems.__doc__)
+    parser = argparse.ArgumentParser("python -m zerocam.lab.ledger", description=problems.__doc__)
     parser.add_argument("--write", action="store_true", help="fill the printed values into prose")
     parser.add_argument("root", nargs="?", type=Path, default=Path(), help="the repository")
     options = parser.parse_args(argv)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import zerocam
-from zerocam import cam, models
+from zerocam import cam, imagenet
 
 
 class Mean(nn.Module):
@@ -152,7 +152,7 @@ def test_the_short_way_is_taken_where_it_is_right_and_only_there(name):
 @pytest.mark.slow
 def test_the_networks_of_torchvision(name, expected):
     """At another size than they are made for; the last class, which no default would pick."""
-    model = models.torchvision_net(name)
+    model = imagenet.torchvision_net(name)
     layer = {"alexnet": "features.11"}.get(name, "layer4" if "resnet" in name else "features")
     x = torch.randn(2, 3, 64, 64)
     maps, how = both(model, x, layer)

@@ -21,8 +21,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from zerocam.hooks import forked
-from zerocam.models import WEIGHTS, SceneNet
-from zerocam.scenes import digit_scenes
+from zerocam.lab.nets import WEIGHTS, SceneNet
+from zerocam.lab.scenes import digit_scenes
 
 OPTIMISERS = ("sgd", "adam", "adamw")
 
@@ -176,7 +176,7 @@ def ship(folder: Path | None = None) -> dict[str, Any]:
     test = digit_scenes(1000, split="test", seed=1000, dtype=torch.float64)
     raw = save({name: value.contiguous() for name, value in model.state_dict().items()})
     record = {
-        "command": "python -m zerocam.training",
+        "command": "python -m zerocam.lab.training",
         "seed": 0,
         "sha256": sha256(raw).hexdigest(),
         "date": time.strftime("%Y-%m-%d"),

@@ -9,7 +9,7 @@ that are asked for, B B^T = 1, and the maps do not notice (a linear re-coding, c
     T      shifts; row 0 lifts all channels alike, row c + 1 only the map of class c   (1 + C, D)
     V      v = -max_c W and v = -min_c W: all maps below zero, all maps above          (2, D)
 
-`python -m zerocam.explorer` writes explorer.json anew from the networks.
+`python -m zerocam.lab.explorer` writes explorer.json anew from the networks.
 """
 
 import base64
@@ -25,9 +25,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam import metrics, models, photos, references, scenes, targets
+from zerocam import imagenet, metrics, references, targets
 from zerocam.cam import channel_weights, grad_cam, signed_map
 from zerocam.hooks import Layer, activations, tap
+from zerocam.lab import nets, pictures, scenes
 from zerocam.symmetries import reparametrize, shift
 from zerocam.targets import Classes, Target
 
@@ -149,15 +150,15 @@ class Original:
 
 def originals() -> dict[str, Original]:
     """The cat beside the coffee, and two pages of digits, with the networks that saw them."""
-    lite, net = models.efficientnet_lite0().double(), models.scene_net(dtype=torch.float64)
-    rows = [models.imagenet_class(name) for name in THINGS]
+    lite, net = imagenet.efficientnet_lite0().double(), nets.scene_net(dtype=torch.float64)
+    rows = [imagenet.imagenet_class(name) for name in THINGS]
     W, b = (p.detach()[rows] for p in lite.head.linear.parameters())
-    photo, _ = photos.collage("chelsea", "coffee")
+    photo, _ = pictures.collage("chelsea", "coffee")
     shown = [photo, torch.full_like(photo, 127 / 255)]
-    shown += [photos.photograph(name) for name in photos.CREDITS]
+    shown += [pictures.photograph(name) for name in pictures.CREDITS]
     at = {"layer": "features"}
     A, blank, *usual = (
-        activations(lite, models.imagenet_input(x)[None].double(), **at) for x in shown
+        activations(lite, imagenet.imagenet_input(x)[None].double(), **at) for x in shown
     )
     span = torch.cat([W, -W.amax(0)[None], -W.amin(0)[None], torch.ones_like(W[:1])])
     left, _, right = torch.linalg.svd(span / span.norm(dim=1, keepdim=True), full_matrices=False)

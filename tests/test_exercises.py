@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 
 import zerocam
-from zerocam import checks, references
+from zerocam import references
+from zerocam.lab import exercises
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
@@ -27,7 +28,7 @@ def handed_in(name, function):
         return function(*given)
 
     student.__name__ = name
-    return checks.verdict(student)
+    return exercises.verdict(student)
 
 
 # Right answers --------------------------------------------------------------------------------
@@ -309,20 +310,20 @@ def test_a_mistake_gets_the_hint_that_names_it(name, word, function):
     found = handed_in(name, function)
     assert found.state == "not yet"
     assert word in found.hint
-    assert found.hint in checks.EXERCISES[name]["mistakes"].values()
+    assert found.hint in exercises.EXERCISES[name]["mistakes"].values()
 
 
-@pytest.mark.parametrize("name", checks.EXERCISES)
+@pytest.mark.parametrize("name", exercises.EXERCISES)
 def test_each_exercise_is_tried_with_enough_answers(name):
     assert [n for n, _ in RIGHT].count(name) >= 1
     assert len({word for n, word, _ in WRONG if n == name}) >= 4
 
 
-@pytest.mark.parametrize("name", checks.EXERCISES)
+@pytest.mark.parametrize("name", exercises.EXERCISES)
 def test_each_listed_mistake_is_told_from_all_others(name):
-    right, *wrong = checks.functions(name)
+    right, *wrong = exercises.functions(name)
     assert handed_in(name, right).state == "right"
-    hints = list(checks.EXERCISES[name]["mistakes"].values())
+    hints = list(exercises.EXERCISES[name]["mistakes"].values())
     assert len(set(hints)) == len(hints)
     assert [handed_in(name, f).hint for f in wrong] == hints
 
@@ -368,9 +369,9 @@ def test_arguments_are_not_to_be_changed():
 
     assert "Work on a copy" in hint("centre_head", in_place)
     assert "Work on a copy" in hint("drawn", lambda M: M.relu_())
-    net = checks.small_net(0)
+    net = exercises.small_net(0)
     in_place(net)
-    assert not torch.equal(net.head.linear.weight, checks.small_net(0).head.linear.weight)
+    assert not torch.equal(net.head.linear.weight, exercises.small_net(0).head.linear.weight)
 
 
 def test_nothing_yet(capsys):
@@ -379,8 +380,8 @@ def test_nothing_yet(capsys):
     def class_maps(W, A):
         raise NotImplementedError
 
-    assert checks.verdict(stretch).state == checks.verdict(class_maps).state == "nothing yet"
-    checks.attempt(stretch)
+    assert exercises.verdict(stretch).state == exercises.verdict(class_maps).state == "nothing yet"
+    exercises.attempt(stretch)
     said = capsys.readouterr().out
     assert said == "○ stretch: nothing yet. Write the function, then run this cell again.\n"
 
@@ -419,10 +420,10 @@ def test_each_chapter_has_its_exercises(path):
     (name,) = re.findall(r"^attempt\((\w+)\)$", "".join(cell["source"]), re.M)
     defined = [d.name for d in ast.parse("".join(cell["source"])).body if hasattr(d, "name")]
     assert name in defined
-    assert checks.EXERCISES[name]["chapter"] == path.name[:2]
+    assert exercises.EXERCISES[name]["chapter"] == path.name[:2]
     printed = "".join(t for o in cell["outputs"] for t in o.get("text", []))
     assert f"✓ {name}: right." in printed
-    assert f"{name}({checks.EXERCISES[name]['takes']})" in text.replace("`", "")
+    assert f"{name}({exercises.EXERCISES[name]['takes']})" in text.replace("`", "")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)

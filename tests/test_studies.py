@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from zerocam import experiments
-from zerocam.experiments import STUDIES, Result, load, run
+from zerocam.lab import studies
+from zerocam.lab.studies import STUDIES, Result, load, run
 
 
 def squares(seed: int) -> dict[str, float]:
@@ -16,7 +16,7 @@ def squares(seed: int) -> dict[str, float]:
 
 
 @pytest.fixture
-def studies(monkeypatch):
+def extra(monkeypatch):
     monkeypatch.setitem(STUDIES, "squares", squares)
 
 
@@ -37,7 +37,7 @@ def test_a_mean_that_rounds_to_zero_has_no_sign():
     assert result.line("a") == "a = 0.00; a_low = 0.00; a_high = 0.00"
 
 
-def test_a_run_cut_short_goes_on_where_it_stopped(studies, tmp_path, monkeypatch):
+def test_a_run_cut_short_goes_on_where_it_stopped(extra, tmp_path, monkeypatch):
     asked = []
 
     def tired(seed):
@@ -55,11 +55,11 @@ def test_a_run_cut_short_goes_on_where_it_stopped(studies, tmp_path, monkeypatch
     assert result.seeds == run("squares", range(4)).seeds == load("tired", tmp_path).seeds
 
 
-def test_the_file_says_how_it_was_made(studies, tmp_path):
+def test_the_file_says_how_it_was_made(extra, tmp_path):
     run("squares", [0, 1], folder=tmp_path)
     run("squares", [1, 2], folder=tmp_path)
     stored = json.loads((tmp_path / "squares.json").read_text())
-    assert stored["made"]["command"] == "python -m zerocam.experiments squares --seeds 0:3"
+    assert stored["made"]["command"] == "python -m zerocam.lab.studies squares --seeds 0:3"
     assert {"python", "torch", "date"} <= stored["made"].keys()
     assert stored["seeds"]["2"] == run("squares", [2]).seeds[2]  # all digits are kept
     run("squares", [5], folder=tmp_path)
@@ -169,7 +169,7 @@ def test_what_else_is_strange():
     assert stored.strange(0, {"a": 1.0, "word": "x", "b": 1.0}, 0.01).keys() == {"b"}
 
 
-def test_refusals(studies, tmp_path, monkeypatch):
+def test_refusals(extra, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"study: got 'cubes', wanted one of .*squares"):
         run("cubes", [0])
     with pytest.raises(ValueError, match="seeds: got 1, wanted 2 or more"):
@@ -177,6 +177,6 @@ def test_refusals(studies, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="seeds: got 1, wanted 2 or more"):
         run("squares", [0]).belongs("sum", 5.0, 0.01)
     run("squares", [0], folder=tmp_path)
-    monkeypatch.setattr(experiments, "versions", lambda: {"torch": "0"})
+    monkeypatch.setattr(studies, "versions", lambda: {"torch": "0"})
     with pytest.raises(ValueError, match="delete the file"):
         run("squares", [1], folder=tmp_path)

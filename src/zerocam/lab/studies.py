@@ -1,12 +1,12 @@
 """Results that need many seeds: one function per result, run here or on a cluster.
 
-    python -m zerocam.experiments                                        lists the studies
-    python -m zerocam.experiments NAME --seeds 0:20                      runs one, one by one
-    python -m zerocam.experiments NAME --seeds 0:20 --jobs 2             on two processes
-    python -m zerocam.experiments NAME --seeds 0:20 --scheduler tcp://…  on a Dask cluster
+    python -m zerocam.lab.studies                                        lists the studies
+    python -m zerocam.lab.studies NAME --seeds 0:20                      runs one, one by one
+    python -m zerocam.lab.studies NAME --seeds 0:20 --jobs 2             on two processes
+    python -m zerocam.lab.studies NAME --seeds 0:20 --scheduler tcp://…  on a Dask cluster
 
-All give the same numbers.  Each seed is written to book/results/NAME.json as soon as it is done;
-seeds found there are not run again, so a run that was cut short goes on where it stopped.
+All give the same numbers.  Each seed is written to results/NAME.json as soon as it is done; seeds
+found there are not run again, so a run that was cut short goes on where it stopped.
 
 A study is a function `seed -> {name: number, tensor or word}` with the decorator `study`: it makes
 its own data and nets from the seed, uses no global random state, and takes seconds.  Its name is
@@ -34,22 +34,31 @@ from joblib import Parallel, delayed, parallel_config
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur, normalize
 
-from zerocam import grad_cam, grad_cam_all, hooks, models, photos
-from zerocam.audit import METHODS, audit
+from zerocam import grad_cam, grad_cam_all, hooks, imagenet, layers
+from zerocam.audits import METHODS, audit
 from zerocam.cam import channel_weights, signed_map
-from zerocam.encodings import decode, encode, scaled, squared_error
 from zerocam.hooks import tap
-from zerocam.metrics import HOWS, How, above, energy_inside, enlarge, iou, normalise, pointing
-from zerocam.models import SceneNet
-from zerocam.scenes import digit_scenes, digits
+from zerocam.lab import pictures
+from zerocam.lab.encodings import decode, encode, scaled, squared_error
+from zerocam.lab.nets import SceneNet
+from zerocam.lab.scenes import digit_scenes, digits
+from zerocam.lab.training import fit, train_scene_net
+from zerocam.metrics import (
+    HOWS,
+    How,
+    above,
+    energy_inside,
+    enlarge,
+    iou,
+    normalise,
+    pointing,
+)
 from zerocam.symmetries import softmax_rows
-from zerocam.training import fit, train_scene_net
 
 Numbers = dict[str, float | str]
 Found = Mapping[str, float | str | Tensor]
 Study = Callable[[int], Found]
-HERE = Path(__file__).parent  # a wheel has the results in the package
-RESULTS = HERE / "results" if (HERE / "results").exists() else HERE.parents[1] / "book" / "results"
+RESULTS = Path(__file__).parent / "results"
 STUDIES: dict[str, Study] = {}
 REDRAWN: set[str] = set()
 
@@ -283,7 +292,7 @@ def _write(name: str, done: dict[int, Numbers], of: dict[str, int], folder: Path
     span = f"{seeds[0]}:{seeds[-1] + 1}"
     if seeds != list(range(seeds[0], seeds[-1] + 1)):
         span = ",".join(map(str, seeds))
-    made = {"command": f"python -m zerocam.experiments {name} --seeds {span}"}
+    made = {"command": f"python -m zerocam.lab.studies {name} --seeds {span}"}
     made |= versions() | {"date": date.today().isoformat()}
     result = Result(name, {s: done[s] for s in seeds}, made, of)
     text = json.dumps(asdict(result), indent=1) + "\n"
@@ -596,12 +605,12 @@ def families(seed: int) -> Found:
     from torchvision import models as zoo
 
     name = zoo.list_models(module=zoo)[seed]
-    model, g = models.torchvision_net(name), torch.Generator()
+    model, g = imagenet.torchvision_net(name), torch.Generator()
     said: dict[str, list[tuple[Tensor, dict[str, Any]]]] = {}
     for side in (32, 64, 96, 128, 224):
         x = torch.randn(1, 3, side, side, generator=g.manual_seed(0))
         try:
-            where, _ = models.suggest_layer(model, x)
+            where, _ = layers.suggest_layer(model, x)
         except (ValueError, RuntimeError, AssertionError):  # too small, or another size is wanted
             continue
         said.setdefault(where["layer"], []).append((x, where))
@@ -660,11 +669,11 @@ def photographs(seed: int) -> Found:
     convolution before that.  audit_...: a method's verdicts on the class of the right photograph,
     in the order of `symmetries.KINDS`: = unchanged, c one constant, x changes.
     """
-    net, names = models.efficientnet_lite0(), photos.pairs()[seed]
-    photo, right = photos.collage(*names)
+    net, names = imagenet.efficientnet_lite0(), pictures.pairs()[seed]
+    photo, right = pictures.collage(*names)
     x, alone = (
-        models.imagenet_input(p)
-        for p in (photo[None], torch.stack([photos.photograph(name) for name in names]))
+        imagenet.imagenet_input(p)
+        for p in (photo[None], torch.stack([pictures.photograph(name) for name in names]))
     )
     found: dict[str, str | Tensor] = {}
     for layer in ("act", "norm", "conv"):
@@ -685,15 +694,15 @@ def trained(name: str, seeds: Iterable[int] = range(30), weights: str | None = "
     common: length of the mean row of the head, as a share of the root mean square length.
     weights None: random ones, which can show that this runs and nothing else.
     """
-    net = models.torchvision_net(name, weights=weights)
+    net = imagenet.torchvision_net(name, weights=weights)
     W, right = softmax_rows(net).weight.detach(), torch.arange(224).expand(224, 224) >= 112
     common, where = W.mean(0).norm() / W.square().sum(1).mean().sqrt(), None
     found: dict[int, Numbers] = {}
     for seed in seeds:
-        alone = torch.stack([photos.photograph(photo) for photo in photos.pairs()[seed]])
-        alone = normalize(alone, models.MEAN, models.STD)
+        alone = torch.stack([pictures.photograph(photo) for photo in pictures.pairs()[seed]])
+        alone = normalize(alone, imagenet.MEAN, imagenet.STD)
         x = torch.cat([photo[:, :, 56:168] for photo in alone], 2)[None]
-        where = where or models.suggest_layer(net, x)[0]
+        where = where or layers.suggest_layer(net, x)[0]
         numbers, of = measured({"common": common} | on_pair(net, x, right, alone, where))
         found[seed] = numbers
     return Result(name, found, of=of)
@@ -701,7 +710,7 @@ def trained(name: str, seeds: Iterable[int] = range(30), weights: str | None = "
 
 def main(argv: list[str] | None = None) -> int:
     """Run a study from the command line and print its means with their intervals."""
-    parser = argparse.ArgumentParser(prog="python -m zerocam.experiments")
+    parser = argparse.ArgumentParser(prog="python -m zerocam.lab.studies")
     parser.add_argument("name", nargs="?", choices=list(STUDIES))
     parser.add_argument("--seeds", type=_span, default=_span("0:20"), help="0:20, or 1,5,7")
     parser.add_argument("--jobs", type=int, default=1, help="processes on this machine")
@@ -718,6 +727,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from zerocam import experiments  # the registry that workers import, not this run's second copy
+    from zerocam.lab import studies  # the registry that workers import, not this run's second copy
 
-    raise SystemExit(experiments.main())
+    raise SystemExit(studies.main())

@@ -7,7 +7,7 @@ Where the model can be cut at the layer, the part before it runs once and only t
 re-coded and run again; methods that need the image itself take whole passes.  Methods made of A
 and G alone share one forward and backward pass for each re-coding.
 
-`zerocam.audit` is the function; names of this module come by `from zerocam.audit import METHODS`.
+`zerocam.audit` is the function; names of this module come by `from zerocam.audits import METHODS`.
 """
 
 import copy

@@ -1,0 +1,68 @@
+"""Every public name of version 1 works, is the same object, and says where it is now."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import zerocam
+from zerocam import audits
+from zerocam._moved import MOVED, find
+
+# Public names of version 1.0.0 by module, written down when they moved.
+VERSION_1 = {
+    "audit": ["METHODS", "AuditReport", "audit", "compare", "cut", "signed", "captum_method"],
+    "cam": ["Tap", "activations", "channel_axis", "channels_first", "find_layer", "tokens_to_map"],
+    "checks": ["EXERCISES", "attempt"],
+    "encodings": ["decode", "encode", "loss_for", "minus_one_hot", "one_hot", "scaled"],
+    "experiments": ["RESULTS", "STUDIES", "Result", "load", "run", "study"],
+    "explorer": ["Original", "build", "data", "live", "originals", "show"],
+    "heads": ["WATCHED", "Step", "pull_back", "short_way"],
+    "ledger": ["check", "problems"],
+    "models": [
+        *("SceneNet", "scene_net", "suggest_layer", "named_layer", "efficientnet_lite0"),
+        *("imagenet_input", "imagenet_class", "imagenet_classes", "torchvision_net", "MEAN"),
+    ],
+    "photos": ["CREDITS", "collage", "pairs", "photograph"],
+    "scenes": ["digit_scenes", "digits", "scene"],
+    "training": ["accuracy", "fit", "mirrored", "ship", "train_scene_net"],
+}
+
+
+def test_the_table_of_version_1_and_that_of_the_package_name_the_same_modules():
+    assert {f"zerocam.{name}" for name in VERSION_1} == set(MOVED)
+
+
+@pytest.mark.parametrize(("module", "name"), [(m, n) for m in VERSION_1 for n in VERSION_1[m]])
+def test_a_name_of_version_1_is_found_and_says_where_it_is(module, name):
+    homes = MOVED[f"zerocam.{module}"]
+    new = homes.get(name, homes.get(""))
+    with pytest.warns(DeprecationWarning, match=f"zerocam.{module}.{name} is {new}.{name} since"):
+        found = getattr(import_module(f"zerocam.{module}"), name)
+    assert found is getattr(import_module(new), name)
+
+
+def test_the_function_audit_stays_when_its_old_module_is_imported():
+    function = zerocam.audit
+    module = import_module("zerocam.audit")
+    assert zerocam.audit is function is audits.audit
+    with pytest.warns(DeprecationWarning, match="zerocam.audits.METHODS"):
+        assert module.METHODS is audits.METHODS
+    code = "import zerocam; from zerocam.audit import METHODS; print(type(zerocam.audit).__name__)"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "function\n"
+
+
+def test_what_never_was_there_is_not_found():
+    with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
+        find("zerocam.photos", "nosuch")
+    with pytest.raises(ModuleNotFoundError):
+        import_module("zerocam.nosuch")
+
+
+def test_an_old_command_still_runs():
+    command = [sys.executable, "-W", "ignore", "-m", "zerocam.experiments", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: python -m zerocam.lab.studies" in done.stdout
