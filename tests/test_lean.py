@@ -97,6 +97,10 @@ def test_the_sheets_become_one(site):
         assert html.count("stylesheet") == 1
         assert f'href="{at}_static/site.css?v=' in html
         assert "three.woff2" not in html
+        for name in lean.AHEAD:
+            font = f'<link rel="preload" href="{at}_static/vendor/fonts/{name}.woff2" as="font"'
+            assert html.index(font) < html.index("stylesheet")
+            assert (ROOT / f"book/_static/vendor/fonts/{name}.woff2").exists()
 
 
 def test_the_scripts_become_one_in_their_order_but_not_those_of_the_search(site):

@@ -12,11 +12,53 @@ document.addEventListener("DOMContentLoaded", () => {
     d.setAttribute("role", "navigation");
     d.setAttribute("aria-label", "Home");
   });
-  // What scrolls sideways can be reached with the keyboard.  Far from the view nothing is measured.
-  const boxes = "pre, .cell_output > .output, .katex-display";
-  const scrolls = new ResizeObserver((seen) => seen
-    .map(({ target }) => target.closest(boxes))
-    .map((box) => [box, box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight])
-    .forEach(([box, does]) => { box.tabIndex = does ? 0 : -1; }));
-  all(boxes, (box) => [box, box.firstElementChild].forEach((e) => e && scrolls.observe(e)));
+  document.querySelectorAll("main").forEach(reachable);
 });
+
+// What scrolls can be reached with the keyboard: a box in `root` whose content is larger than it
+// takes the focus, unless something inside it does.  Its size depends on the window, on the fonts,
+// on what is folded and on what scripts add, so a box is judged when it or something inside it is
+// laid out in another size, which also happens when a far section comes near.  What is far is not
+// laid out and so not measured: to measure all of a long page at once takes a second.
+function reachable(root) {
+  const inLine = ":is(pre, p, svg, math, .katex) *"; // no boxes of their own
+  const focusable = ":is(a[href], button, input, select, textarea, summary, iframe, [tabindex='0'])";
+  const given = new WeakMap(); // which attributes a box was given
+  const scrolls = (box) => {
+    const { overflowX, overflowY } = getComputedStyle(box), can = /auto|scroll/;
+    return (can.test(overflowX) && box.scrollWidth > box.clientWidth)
+      || (can.test(overflowY) && box.scrollHeight > box.clientHeight);
+  };
+  const holdsFocus = (box) => [...box.querySelectorAll(focusable)].some((e) => e.checkVisibility());
+  const give = (box) => {
+    const attributes = { tabindex: 0 };
+    if (!box.role && box.tagName !== "TABLE" && box.querySelector("table")) {
+      const named = box.querySelector("caption") ?? box.closest("section")?.querySelector("h1, h2, h3, h4");
+      attributes.role = "region"; // a name needs a role
+      attributes["aria-label"] = `Table: ${named?.firstChild?.textContent ?? document.title}`;
+    }
+    for (const name in attributes) box.setAttribute(name, attributes[name]);
+    given.set(box, Object.keys(attributes));
+  };
+  const take = (box) => {
+    given.get(box).forEach((name) => box.removeAttribute(name));
+    given.delete(box);
+  };
+  const sizes = new ResizeObserver((seen) => {
+    const boxes = new Set();
+    for (let { target } of seen) {
+      for (; target !== root && !boxes.has(target); target = target.parentElement) boxes.add(target);
+    }
+    // The inner ones first, and all are measured before one is changed: layout is dear.
+    const found = [...boxes].filter(scrolls).sort((a, b) => (a.compareDocumentPosition(b) & 4 ? 1 : -1));
+    [...boxes].filter((box) => given.has(box) && !found.includes(box)).forEach(take);
+    found.filter((box) => !given.has(box) && !holdsFocus(box)).forEach(give);
+  });
+  const watch = (part) => part.matches(inLine) || sizes.observe(part);
+  const watchAll = (part) => [part, ...part.querySelectorAll("*")].forEach(watch);
+  root.querySelectorAll("*").forEach(watch);
+  document.fonts.addEventListener("loadingdone", () => root.querySelectorAll("*").forEach(watch));
+  new MutationObserver((changes) => changes.forEach(({ addedNodes }) => addedNodes
+    .forEach((part) => part.nodeType === Node.ELEMENT_NODE && watchAll(part))))
+    .observe(root, { childList: true, subtree: true });
+}

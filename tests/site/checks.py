@@ -12,9 +12,12 @@ from urllib.parse import unquote, urldefrag, urlsplit
 from playwright.sync_api import BrowserContext, Page
 
 THEMES = ("light", "dark")
+SCROLLS = "scrollable-region-focusable"
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 720}
 DRAWN_TWICE = "new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))"
+BLANK = " \n\t\u00a0\u200b"  # nothing is drawn
+WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 WHOLE = "* { content-visibility: visible !important }"  # else what is far is not laid out
 
 HERE = Path(__file__).parent
@@ -23,6 +26,8 @@ AXE = (HERE / "vendor" / "axe.min.js").read_text(encoding="utf-8")
 # Code and formulas are thousands of alike spans: `test_code_and_formulas_are_readable` tries some.
 DENSE = [".highlight pre", ".katex"]
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# What another machine may do to the layout: larger letters, or no font but its own.
+ELSEWHERE = {"large text": "html { font-size: 120% !important }", "no fonts": ""}
 WEIGHT = {"book/index.html": 1.5e6}  # bytes, without compression
 HEAVIEST = 3e6
 
@@ -81,18 +86,69 @@ def visit(context: BrowserContext, site: str, path: str, theme: str) -> Visit:
     page.on("console", console)
     page.on("pageerror", lambda error: result.console.append(str(error)))
     page.goto(result.url, wait_until="load")
-    page.add_style_tag(content=WHOLE)
-    page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
-    result.seen = page.evaluate(LOOK)
+    result.seen = look(page)
     page.set_viewport_size(PHONE)
-    result.seen["wide"] = page.evaluate(
-        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
-    page.set_viewport_size(DESK)
     page.evaluate(DRAWN_TWICE)  # what a page does when a box changes its size is done then
+    result.seen["wide"] = page.evaluate(WIDER)
+    page.set_viewport_size(DESK)
+    page.evaluate(DRAWN_TWICE)
     result.seen["axe"] = axe(page, RULES if theme == "light" else ["color-contrast"], DENSE)
     page.close()
     return result
+
+
+def look(page: Page, style: str = "") -> dict:
+    """What LOOK tells of a loaded page, with every fold open, all laid out and its fonts there."""
+    page.add_style_tag(content=WHOLE + style)
+    page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+    return page.evaluate(LOOK)
+
+
+def elsewhere(context: BrowserContext, site: str, path: str, what: str) -> list[str]:
+    """What is wrong with the layout of a page as another machine shows it, desk and phone."""
+    page = context.new_page()
+    if what == "no fonts":
+        page.route("**/*.woff*", lambda route: route.abort())
+    page.goto(f"{site}{path}", wait_until="load")
+    look(page, ELSEWHERE[what])
+    found = []
+    for size in (DESK, PHONE):
+        page.set_viewport_size(size)
+        page.evaluate(DRAWN_TWICE)
+        if (wide := page.evaluate(WIDER)) > 0:
+            found.append(f"{size['width']} px: wider than the screen, by {wide} px")
+        found += [f"{size['width']} px: axe: {text}" for text in axe(page, [SCROLLS])]
+    page.close()
+    return found
+
+
+def drawn_by_others(page: Page, letters: dict[str, str]) -> list[str]:
+    """The letters that no font of the loaded page draws, by what each style of text holds."""
+    drawn = [(kind, x) for kind in letters for x in letters[kind] if x.strip(BLANK)]
+    page.evaluate(
+        """async (drawn) => {
+          document.body.replaceChildren(...drawn.map(([kind, letter]) => {
+            const p = document.createElement("p"), [style, ...family] = kind.split(" ");
+            p.style.cssText = `font-family: ${family.join(" ")}; font-style: ${style}`;
+            p.textContent = letter;
+            return p;
+          }));
+          document.body.offsetHeight;
+          await document.fonts.ready;
+        }""",
+        drawn,
+    )
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("DOM.enable")
+    devtools.send("CSS.enable")
+    root = devtools.send("DOM.getDocument")["root"]["nodeId"]
+    nodes = devtools.send("DOM.querySelectorAll", {"nodeId": root, "selector": "body > p"})
+    found = []
+    for node, (kind, letter) in zip(nodes["nodeIds"], drawn, strict=True):
+        fonts = devtools.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+        others = [font["familyName"] for font in fonts if not font["isCustomFont"]]
+        found += [f"{letter!r} (U+{ord(letter):04X}) of {kind}: {name}" for name in others]
+    return found
 
 
 def axe(page: Page, rules: list[str], without: list[str] = (), within: str = "html") -> list[str]:
@@ -148,6 +204,8 @@ def problems(v: Visit) -> list[str]:
             found.append(f"alt text is a file name: {alt}")
         if image["inText"] and image["filter"] != "none":
             found.append(f"the theme re-colours {name[:80]}: {image['filter']}")
+    found += [f"font does not come: {name}" for name in seen["failed"]]
+    found += [f"font is not of the page: {name}" for name in seen["lost"]]
     found += [f"text hardly visible: {text!r}" for text in seen["faint"]]
     if seen["wide"] > 0:
         found.append(f"wider than a phone, by {seen['wide']} px")

@@ -6,15 +6,27 @@ async () => {
   scrollTo({ top: 0, behavior: "instant" });
   document.querySelectorAll("img").forEach((i) => (i.loading = "eager"));
   await Promise.all([...document.images].map((i) => i.decode().catch(() => null)));
+  document.body.offsetHeight; // what is laid out now asks for its fonts
   await document.fonts.ready;
   const main = document.querySelector("main") ?? document.body;
-  const texts = [];
+  const texts = [], drawn = [], letters = {};
   const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
   const skip = "script, style, code, pre, textarea, .katex";
   while (walker.nextNode()) {
     const node = walker.currentNode, parent = node.parentElement;
-    if (node.data.trim() && !parent.closest(skip)) texts.push([node.data.trim(), parent]);
+    if (!node.data.trim() || parent.closest("script, style")) continue;
+    if (!parent.closest(skip)) texts.push([node.data.trim(), parent]);
+    if (!parent.closest("math")) drawn.push([node.data, parent]);
   }
+  // Text is to be drawn in the first font of its list: one that the page brought, or a generic one.
+  for (const [data, parent] of drawn) {
+    if (!parent.checkVisibility()) continue;
+    const { fontFamily, fontStyle } = getComputedStyle(parent), kind = `${fontStyle} ${fontFamily}`;
+    for (const letter of data) (letters[kind] ??= new Set()).add(letter);
+  }
+  const first = (kind) => kind.replace(/^\S+ /, "").split(",")[0].replaceAll('"', "").trim();
+  const come = new Set([...document.fonts].filter((f) => f.status === "loaded").map((f) => f.family.replaceAll('"', "")));
+  const generic = ["serif", "sans-serif", "monospace", "system-ui"];
   const rgba = (text) => {
     const v = (text.match(/[\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
     return v.length < 4 ? [...v, 1] : v;
@@ -43,6 +55,9 @@ async () => {
     theme: document.documentElement.dataset.theme ?? null,
     prose: texts.map(([t]) => t).join("\n"),
     faint: texts.filter(([t, e]) => /\w{3}/.test(t) && e.checkVisibility() && contrast(e) < 2).map(([t]) => t.slice(0, 60)),
+    letters: Object.fromEntries(Object.entries(letters).map(([kind, set]) => [kind, [...set].join("")])),
+    lost: [...new Set(Object.keys(letters).map(first))].filter((name) => !generic.includes(name) && !come.has(name)),
+    failed: [...document.fonts].filter((f) => f.status === "error").map((f) => f.family),
     formulas: [...document.querySelectorAll(".math")].map((e) => !!e.querySelector(".katex-html")),
     offCentre: [...document.querySelectorAll("div.math")].filter(offCentre).map((e) => e.textContent.slice(0, 60)),
     mathErrors: [...document.querySelectorAll(".katex-error")].map((e) => e.textContent),

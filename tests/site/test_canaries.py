@@ -1,14 +1,23 @@
 """The checks of the site can fail: a page for each thing that they must reject."""
 
+import shutil
+from pathlib import Path
+
 import checks
 import pytest
 
 HEAD = "<!doctype html><html lang='en'><meta charset='utf-8'><title>A page</title>"
-HEAD += "<link rel='icon' href='data:,'>"
+HEAD += "<link rel='icon' href='data:,'><style>html { font-family: serif }</style>"
 GOOD = "<main id='top'><h1>A page</h1><p>Fine: <code>\\(x\\)</code>.</p>"
 GOOD += "<img alt='A map' src='dot.svg'></main>"
 DOT = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle r='4'/></svg>"
+TABLE = "<table style='width: 900px'><tr><th>Name<td>Number</table>"
+SCROLLS = f"<div style='width: 300px; overflow-x: auto'>{TABLE}</div>"
+LOST = "<style>@font-face { font-family: Lost; src: url(lost.woff2) }</style>"
 BAD = {
+    "axe: scrollable-region-focusable": SCROLLS,
+    "font does not come: Lost": f"{LOST}<p style='font-family: Lost, serif'>Lost.</p>",
+    "font is not of the page: Arial": "<p style='font-family: Arial, serif'>By chance.</p>",
     "asks another host": "<script src='https://example.org/x.js'></script>",
     "console": "<script>console.error('oh')</script>",
     "console: lost": "<script>throw new Error('lost')</script>",
@@ -64,3 +73,47 @@ def test_a_bad_page_is_rejected(look, message):
 def test_a_broken_link_is_rejected(look, href, message):
     (found,) = look(f"<main><a href='{href}'>here</a></main>")
     assert message in found
+
+
+FONT = Path(__file__).parents[2] / "book/_static/vendor/fonts/source-sans-3-latin-wght-normal.woff2"
+NARROW = "<style>@font-face { font-family: Narrow; src: url(narrow.woff2) } "
+NARROW += "p { font-family: Narrow, monospace; white-space: nowrap }</style>"
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "found"),
+    [
+        ("large text", GOOD + NARROW, []),
+        ("no fonts", GOOD + "<p style='width: 22rem'>wide</p>", []),
+        ("large text", "<p style='width: 22rem'>wide</p>", ["390 px: wider than the screen"]),
+        ("no fonts", f"{NARROW}<p>{45 * 'n'}</p>", ["390 px: wider than the screen"]),
+        (
+            "no fonts",
+            SCROLLS,
+            [f"{width} px: axe: scrollable-region-focusable" for width in (1280, 390)],
+        ),
+    ],
+)
+def test_a_page_that_another_machine_breaks_is_rejected(browser, tmp_path, what, body, found):
+    (tmp_path / "dot.svg").write_text(DOT)
+    shutil.copy(FONT, tmp_path / "narrow.woff2")
+    (tmp_path / "page.html").write_text(HEAD + f"<main>{body}</main>")
+    context = browser.new_context(viewport=checks.DESK)
+    with checks.serve(tmp_path) as site:
+        problems = checks.elsewhere(context, site, "page.html", what)
+    context.close()
+    assert len(problems) == len(found)
+    assert all(map(str.startswith, problems, found))
+
+
+def test_a_letter_that_no_font_of_the_page_draws_is_found(browser, tmp_path):
+    shutil.copy(FONT, tmp_path / "narrow.woff2")
+    (tmp_path / "page.html").write_text(f"{HEAD}<main>{NARROW}<p>A page \u2713.</p></main>")
+    context = browser.new_context()
+    with checks.serve(tmp_path) as site:
+        page = context.new_page()
+        page.goto(f"{site}page.html")
+        letters = checks.look(page)["letters"]
+        (found,) = checks.drawn_by_others(page, letters)
+    context.close()
+    assert "U+2713" in found

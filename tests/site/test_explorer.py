@@ -11,6 +11,7 @@ from pages import FOLDER
 from zerocam import plots
 from zerocam.lab import explorer
 
+pytestmark = pytest.mark.xdist_group("dark")  # see test_pages.py
 TOLERANCE = 1e-4  # relative; features are stored as float32
 REWRITE = {"shift": -0.7, "flip": 3, "mix": 0.5, "soft": 0.4, "labels": -1}
 READ = {"target": "centred", "reference": "spatial", "relu": False, "scale": "max"}

@@ -1,10 +1,29 @@
 """Every page of the built site, in both themes.  `make book` builds it first."""
 
 import os
+import random
 
 import checks
 import pytest
 from pages import FOLDER, PAGES
+
+from tools.run_tests import turn
+
+# Two workers: one takes the light pages and what is told from them, one the dark and the explorer.
+LIGHT, DARK = (pytest.mark.xdist_group(theme) for theme in checks.THEMES)
+WIDE = ["book/speed.html", "book/local.html", "book/claims.html"]  # have the widest tables
+
+
+def sample() -> list[str]:
+    """The pages that are looked at as other machines show them: all, or those most at risk.
+
+    `make portable` sets ZEROCAM_SITE and so takes all.  Else two chapters, of each commit its own,
+    join the pages with wide tables.
+    """
+    if os.environ.get("ZEROCAM_SITE") == "portable":
+        return PAGES
+    chapters = [path for path in PAGES if path.startswith("notebooks/")]
+    return WIDE + random.Random(turn()).sample(chapters, min(2, len(chapters)))
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +42,12 @@ def visited(browser, site):
         context.close()
 
 
+@LIGHT
+def test_the_tests_of_a_theme_run_on_one_worker(request):
+    together = "PYTEST_XDIST_WORKER" not in os.environ or request.node.nodeid.endswith("@light")
+    assert together, "--dist loadgroup does not see the groups: each page is visited twice"
+
+
 def test_there_is_a_site():
     assert (FOLDER / "book" / "index.html").exists(), "no site in _build/html: run make book"
 
@@ -34,17 +59,44 @@ def test_the_root_leads_to_the_first_page(browser, site):
     page.close()
 
 
-@pytest.mark.parametrize("theme", checks.THEMES)
+@pytest.mark.parametrize(
+    "theme", [pytest.param(theme, marks=pytest.mark.xdist_group(theme)) for theme in checks.THEMES]
+)
 @pytest.mark.parametrize("path", PAGES)
 def test_page(visited, path, theme):
     assert checks.problems(visited(path, theme)) == []
 
 
+@DARK
+@pytest.mark.parametrize("what", checks.ELSEWHERE)
+@pytest.mark.parametrize("path", sample())
+def test_page_as_another_machine_shows_it(browser, site, path, what):
+    context = browser.new_context(viewport=checks.DESK)
+    assert checks.elsewhere(context, site, path, what) == []
+    context.close()
+
+
+@LIGHT
+def test_every_letter_is_drawn_by_a_font_of_the_site(browser, site, visited):
+    letters: dict[str, str] = {}
+    for path in PAGES:
+        for kind, some in visited(path, "light").seen["letters"].items():
+            letters[kind] = "".join(sorted({*letters.get(kind, ""), *some}))
+    for family in ("Source Serif 4", "Source Sans 3", "Source Code Pro"):
+        assert any(f'normal "{family}"' in kind for kind in letters)
+    page = browser.new_page()
+    page.goto(f"{site}book/index.html")
+    assert checks.drawn_by_others(page, letters) == []
+    page.close()
+
+
+@LIGHT
 def test_no_link_inside_the_site_is_broken(visited, site):
     visits = [visited(path, "light") for path in PAGES]
     assert checks.broken_links(visits, site, FOLDER) == []
 
 
+@LIGHT
 def test_repository_buttons_appear_only_with_an_address(visited):
     links = [link for path in PAGES for link in visited(path, "light").seen["links"]]
     public = [link for link in links if "mybinder.org" in link or "colab.research" in link]
@@ -75,6 +127,7 @@ def test_what_the_theme_does_too_late_or_too_much_is_taken_from_it():
     assert "tabIndex=e.scrollWidth" not in js
 
 
+@LIGHT
 def test_a_shared_link_has_a_picture_and_a_text(visited):
     texts = {}
     for path in PAGES:

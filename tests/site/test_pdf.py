@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("dark")  # see test_pages.py
 ROOT = Path(__file__).parents[2]
 INDEX = """# A small book
 
@@ -65,3 +66,8 @@ def test_the_pdf_has_the_chapters_in_its_outline(pdf):
 
 def test_what_is_out_of_view_is_drawn(pdf):
     assert b"(Map as drawn, with ReLU: from 0.00 to 0.00, blank.)" in pdf
+
+
+def test_the_pdf_holds_the_fonts_of_the_site(pdf):
+    for name in (b"SourceSerif4", b"SourceSans3", b"SourceCodePro"):
+        assert re.search(rb"/FontName /(?:\w+\+)?" + name, pdf), name

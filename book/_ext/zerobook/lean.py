@@ -4,6 +4,7 @@ The theme sends a dozen style sheets, four fifths of them unused, a dozen script
 page, and Font Awesome twice, as fonts of a thousand icons and as a script of 1.5 MB.  Here
 
     sheets    become site.css, without rules for classes that no page and no script names
+    fonts     of text and headings are asked for with the page, not when site.css has come
     icons     become fonts of the glyphs that site.css names
     scripts   become site.js, which no page waits for; the explorable's, which each page that
               shows it repeats, becomes explorable.js
@@ -37,6 +38,7 @@ THEME = 'dataset.theme = localStorage.getItem("theme") || "auto"'
 RESOLVED = """dataset.theme = ((mode) => mode !== "auto" ? mode
       : matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"
     )(document.documentElement.dataset.mode)"""
+AHEAD = ("source-serif-4-latin-wght-normal", "source-sans-3-latin-wght-normal")
 OPTIONS = re.compile(r'<script src="[^"]*/documentation_options\.js[^"]*"></script>')
 HAS_TABS = re.compile('[" ]sd-tab')
 
@@ -216,7 +218,12 @@ def lean(site: Path) -> None:
     js = _publish(static, "site.js", js.replace(MEASURED, "(()=>{})"))
     for path, html in pages.items():
         at = Path(os.path.relpath(static, path.parent)).as_posix()
-        html = _one(SHEET, html, f'\n    <link rel="stylesheet" href="{at}/{css}" />')
+        links = "".join(
+            f'\n    <link rel="preload" href="{at}/vendor/fonts/{name}.woff2" as="font" '
+            'type="font/woff2" crossorigin />'
+            for name in AHEAD
+        )
+        html = _one(SHEET, html, f'{links}\n    <link rel="stylesheet" href="{at}/{css}" />')
         if path in waits:
             html = _one(SCRIPT, html, f'\n    <script defer src="{at}/{js}"></script>')
         if EXPLORABLE.search(html):
