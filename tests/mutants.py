@@ -6,6 +6,7 @@ adds one.  The test must run and fail, without the help of the shape checks, whi
 most tests.  The working tree is never touched: a mutant lives in a copy of the package.
 """
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -414,6 +415,7 @@ def passes(trial: tuple) -> bool:
     """Whether tests pass on a mutant, or on a mere copy; for a process that does nothing else."""
     import pytest
 
+    gc.freeze()  # what was imported before the fork stays: do not look through it at each collection
     mutant, *tests = trial
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
         mutate(mutant, folder)
@@ -423,7 +425,7 @@ def passes(trial: tuple) -> bool:
         os.environ["PYTHONPATH"] = folder
         # No -x: it can turn a file that cannot be collected, code 2, into a failed test, code 1.
         code = pytest.main(
-            ["-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:nbval"]
+            ["-q", "--assert=plain", "--tb=native", "-p", "no:cacheprovider", "-p", "no:nbval"]
             + ["--hypothesis-profile=mutants", "-o", "addopts="]  # without the shape checks
             + ["-o", f"pythonpath={folder} ."]  # the mutant stands before the package
             + [str(ROOT / test) for test in tests]
