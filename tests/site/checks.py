@@ -127,7 +127,10 @@ def drawn_by_others(page: Page, letters: dict[str, str]) -> list[str]:
     drawn = [(kind, x) for kind in letters for x in letters[kind] if x.strip(BLANK)]
     page.evaluate(
         """async (drawn) => {
-          document.body.replaceChildren(...drawn.map(([kind, letter]) => {
+          const all = document.createElement("div");
+          all.id = "letters";
+          document.body.append(all);
+          all.append(...drawn.map(([kind, letter]) => {
             const p = document.createElement("p"), [style, ...family] = kind.split(" ");
             p.style.cssText = `font-family: ${family.join(" ")}; font-style: ${style}`;
             p.textContent = letter;
@@ -142,7 +145,7 @@ def drawn_by_others(page: Page, letters: dict[str, str]) -> list[str]:
     devtools.send("DOM.enable")
     devtools.send("CSS.enable")
     root = devtools.send("DOM.getDocument")["root"]["nodeId"]
-    nodes = devtools.send("DOM.querySelectorAll", {"nodeId": root, "selector": "body > p"})
+    nodes = devtools.send("DOM.querySelectorAll", {"nodeId": root, "selector": "#letters > p"})
     found = []
     for node, (kind, letter) in zip(nodes["nodeIds"], drawn, strict=True):
         fonts = devtools.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
