@@ -4,9 +4,10 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 from urllib.error import URLError
 
@@ -19,7 +20,7 @@ from torch import nn
 
 import zerocam
 from zerocam import plots
-from zerocam.__main__ import main, torchvision_input
+from zerocam.cli import main, torchvision_input
 from zerocam.photos import photograph, read_photo
 from zerocam.symmetries import KINDS
 
@@ -370,6 +371,11 @@ def test_wrong_usage_exits_2(capsys):
         main(["audit", "--help"])
     assert stop.value.code == 0
     assert "without moving a prediction" in capsys.readouterr().out
+
+
+def test_the_command_is_this_one():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert EntryPoint("zerocam", project["scripts"]["zerocam"], "console_scripts").load() is main
 
 
 def test_it_runs_as_a_module():
