@@ -4,9 +4,10 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 from urllib.error import URLError
 
@@ -19,7 +20,7 @@ from torch import nn
 
 import zerocam
 from zerocam import plots
-from zerocam.__main__ import main, torchvision_input
+from zerocam.cli import main, torchvision_input
 from zerocam.lab.pictures import photograph
 from zerocam.photos import read_photo
 from zerocam.symmetries import KINDS
@@ -373,7 +374,11 @@ def test_wrong_usage_exits_2(capsys):
     assert "without moving a prediction" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+def test_the_command_is_this_one():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert EntryPoint("zerocam", project["scripts"]["zerocam"], "console_scripts").load() is main
+
+
 def test_it_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "zerocam", "map"], capture_output=True, text=True)
     assert done.returncode == 2

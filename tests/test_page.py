@@ -1,6 +1,7 @@
 """The page for one's own photograph: what it draws, what it keeps, whom it answers."""
 
 import base64
+import functools
 import http.client
 import io
 import json
@@ -14,8 +15,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from zerocam import page
-from zerocam.__main__ import CHOICES, main, parser, run
+from zerocam import cli, page
+from zerocam.cli import CHOICES, answer, load_model, main
 from zerocam.lab.pictures import photograph
 
 KIND = {"content-type": "application/octet-stream"}
@@ -31,10 +32,8 @@ def cup() -> bytes:
 
 @pytest.fixture(scope="module")
 def port():
-    def draw(words: list[str]) -> None:
-        run(parser().parse_args(words))
-
-    with page.server(draw, "efficientnet_lite0", 0, CHOICES) as server:
+    network = load_model("efficientnet_lite0")
+    with page.server(functools.partial(answer, network), network.name, 0, CHOICES) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server.server_port
@@ -62,7 +61,6 @@ def test_the_form_offers_what_the_command_takes(port):
     assert "https://" not in text  # it asks no other machine for anything
 
 
-@pytest.mark.slow
 def test_a_photograph_becomes_a_picture_with_its_numbers_and_nothing_is_kept(
     port, cup, tmp_path, monkeypatch, capsys
 ):
@@ -118,7 +116,7 @@ def test_a_connection_that_says_nothing_keeps_nobody_waiting(port):
 
 def test_only_one_address_is_served(port):
     assert ask(port, "GET", "/etc/passwd")[0] == 404
-    with page.server(print, "m", 0, CHOICES) as server:
+    with page.server(lambda *_: {}, "m", 0, CHOICES) as server:
         assert server.server_address[0] == "127.0.0.1"
 
 
@@ -138,10 +136,8 @@ def broken() -> nn.Module:
 
 
 def test_whatever_the_model_raises_the_page_answers(cup, capsys):
-    def draw(words: list[str]) -> None:
-        run(parser().parse_args(words))
-
-    with page.server(draw, "test_page:broken", 0, CHOICES) as server:
+    network = load_model("test_page:broken")
+    with page.server(functools.partial(answer, network), network.name, 0, CHOICES) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         status, text = ask(server.server_port, "POST", "/", cup, **KIND)
@@ -152,18 +148,26 @@ def test_whatever_the_model_raises_the_page_answers(cup, capsys):
     assert "(test_page.py line" in json.loads(text)["error"]
 
 
-def test_the_page_takes_random_weights_when_told_to(cup, monkeypatch, capsys):
-    seen = []
-    monkeypatch.setattr("zerocam.__main__.run", lambda args: seen.append(args.weights))
+def test_the_page_loads_the_model_once_and_with_random_weights_when_told_to(
+    cup, monkeypatch, capsys
+):
+    loaded, answers = [], []
 
-    def once(draw, *_):
-        draw(["map", "photo"])
+    def load(name, weights):
+        loaded.append((name, weights))
+        return load_model(name, weights)
+
+    def twice(reply, *_):
+        answers.extend(reply(cup, {"class": "3"}) for _ in range(2))
         raise ValueError("enough")
 
-    monkeypatch.setattr("zerocam.__main__.server", once)
+    monkeypatch.setattr(cli, "load_model", load)
+    monkeypatch.setattr(cli, "server", twice)
     words = ["--model", "torchvision:resnet18", "--weights", "none"]
     assert main(["page", *words]) == 1
-    assert seen == ["none"]
+    assert loaded == [("torchvision:resnet18", "none")]
+    assert answers[0] == answers[1]
+    assert "class 3 (tiger shark), score " in answers[0]["text"]
     assert "enough" in capsys.readouterr().err
 
 

@@ -43,14 +43,25 @@ CHUNK_BYTES = 2**27  # of gradients held at once by grad_cam_all
 
 
 def channel_weights(G: Features) -> Weights:
-    """alpha_k = 1/Z sum_ij G_kij, Z = h w: the mean gradient of each channel (eq. 1)."""
+    """alpha_k = 1/Z sum_ij G_kij, Z = h w: the mean gradient of each channel (eq. 1).
+
+    How much the score would rise if a whole channel rose by one: in [score/a].
+
+    >>> channel_weights(torch.tensor([[[[1.0, 3.0]], [[-1.0, 0.0]]]]))  # two channels
+    tensor([[ 2.0000, -0.5000]])
+    """
     return G.mean((-2, -1))
 
 
 def signed_map(alpha: Weights, A: Features) -> Map:
     """M_ij = sum_k alpha_k A_kij: evidence for s, position by position (eq. 2 before its ReLU).
 
+    In [score]: the unit of A cancels.  Above zero a position speaks for s, below it against.
     Summed in the dtype of its arguments, also under autocast.
+
+    >>> A = torch.tensor([[[[1.0, 0.0]], [[0.0, 4.0]]]])
+    >>> signed_map(torch.tensor([[2.0, -0.5]]), A)
+    tensor([[[ 2., -2.]]])
     """
     with torch.autocast(A.device.type, enabled=False):
         return torch.einsum("nk,nkij->nij", alpha, A)
@@ -94,6 +105,17 @@ def grad_cam(
     empty batch; for NaN or inf in activations or gradients.
 
     Source: Selvaraju et al., ICCV 2017, eq. (1) and (2); the reference is this package's.
+
+    A network whose score for class c is the mean of channel c, so that the map can be read off:
+
+    >>> net = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> x = torch.tensor([[[[4.0, 0.0], [0.0, -8.0]], [[0.0, 0.0], [2.0, 0.0]]]])
+    >>> grad_cam(net, x, 0, layer="0", relu=False)  # its sum is the score
+    tensor([[[ 1.,  0.],
+             [ 0., -2.]]])
+    >>> grad_cam(net, x, layer="0")  # the predicted class, 1
+    tensor([[[0.0000, 0.0000],
+             [0.5000, 0.0000]]])
     """
     A, G, *_ = tap(model, x, target, layer=layer, reshape=reshape, call=call)
     return _grad_cam_of_tap(A, G, relu=relu, reference=reference).to(x.dtype)
@@ -124,7 +146,15 @@ def grad_cam_all(
     to give the same; else the gradient of every score goes back to A.  Either works through as many
     classes at a time as fit into `CHUNK_BYTES`.
 
-    Arguments, refusals and side effects as in `grad_cam`; returns (N, C, h, w).
+    Take it where classes are compared, or `centred` maps are wanted: M - M.mean(1) are these.
+    Arguments, refusals and side effects as in `grad_cam`; returns (N, C, h, w), in [score].
+
+    >>> net = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> x = torch.tensor([[[[4.0, 0.0]], [[0.0, 2.0]]]])
+    >>> grad_cam_all(net, x, layer="0")
+    tensor([[[[2., 0.]],
+    <BLANKLINE>
+             [[0., 1.]]]])
     """
     steps: list[Step] = []
     cut = run(model, x, layer, reshape, call, steps=steps)
@@ -187,6 +217,11 @@ def explain_blank(
     "not blank"      none of these
 
     Raises ValueError as `grad_cam` does.
+
+    >>> net = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> x = torch.tensor([[[[-4.0, 0.0]], [[0.0, 2.0]]]])
+    >>> explain_blank(net, x, 0, layer="0"), explain_blank(net, x, 1, layer="0")
+    (['all negative'], ['not blank'])
     """
     A, G, *_ = tap(model, x, target, layer=layer, reshape=reshape, call=call)
     alpha = channel_weights(G)

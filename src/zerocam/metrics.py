@@ -21,7 +21,14 @@ HOWS = ("none", "max", "minmax", "rank")
 
 
 def enlarge(M: Float[Tensor, "N h w"], size: int | tuple[int, int]) -> Map:
-    """Bilinear, pixel centres aligned to pixel areas (align_corners=False)."""
+    """The map at the size of the image: (N, H, W), in the unit of M.
+
+    Maps come at the layer's resolution; masks and images are larger.  Bilinear, pixel centres
+    aligned to pixel areas (align_corners=False).  size: (H, W), or one number for both.
+
+    >>> enlarge(torch.tensor([[[0.0, 4.0]]]), (1, 4))
+    tensor([[[0., 1., 3., 4.]]])
+    """
     size = (size, size) if isinstance(size, int) else tuple(size)
     return F.interpolate(M[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
@@ -31,7 +38,13 @@ def normalise(M: Map, how: How) -> Map:
 
     "max" keeps zero where it was; "minmax" and "rank" run from 0, the lowest, to 1.  Degenerate:
     where max M <= 0, "max" gives zeros; where M is constant, "minmax" and "rank" do.  Ties share
-    their mean rank.
+    their mean rank.  Raises ValueError for another word.
+
+    >>> M = torch.tensor([[[-1.0, 0.0, 1.0, 3.0]]])
+    >>> normalise(M, "minmax")  # zero is now 0.25
+    tensor([[[0.0000, 0.2500, 0.5000, 1.0000]]])
+    >>> normalise(M / 3, "max")
+    tensor([[[-0.3333,  0.0000,  0.3333,  1.0000]]])
     """
     low, high = M.amin((1, 2), keepdim=True), M.amax((1, 2), keepdim=True)
     if how == "none":
@@ -52,12 +65,26 @@ def normalise(M: Map, how: How) -> Map:
 
 
 def blank(M: Float[Tensor, "N h w"]) -> Bool[Tensor, " N"]:
-    """Whether a map has no positive value: what a final ReLU would leave empty."""
+    """Whether a map has no positive value: what a final ReLU would leave empty.
+
+    `zerocam.explain_blank` says why.
+
+    >>> blank(torch.tensor([[[-1.0, -2.0]], [[-1.0, 2.0]]]))
+    tensor([ True, False])
+    """
     return M.amax((1, 2)) <= 0
 
 
 def pointing(M: Map, mask: Mask) -> Bool[Tensor, " N"]:
-    """Whether the highest point lies in the mask (Zhang et al., arXiv:1608.00507); blank: no."""
+    """Whether the highest point lies in the mask: the pointing game; blank: no.
+
+    It reads one position alone, so no normalisation and no constant can change it.  Source: Zhang
+    et al., arXiv:1608.00507, there with a tolerance in pixels, here without.
+
+    >>> mask = torch.tensor([[[True, True, False]]])
+    >>> pointing(torch.tensor([[[4.0, 1.0, -2.0]]]), mask)
+    tensor([True])
+    """
     _fit(M, mask)
     top = M.flatten(1).argmax(1, keepdim=True)
     return mask.flatten(1).gather(1, top)[:, 0] & ~blank(M)
@@ -66,7 +93,12 @@ def pointing(M: Map, mask: Mask) -> Bool[Tensor, " N"]:
 def energy_inside(M: Map, mask: Mask) -> Float[Tensor, " N"]:
     """Share of the positive mass that lies in the mask: 0 to 1; blank: 0.
 
-    For the share of the negative mass, pass -M.
+    It reads where zero is: a constant added to the map changes it.  For the share of the negative
+    mass, pass -M.
+
+    >>> mask = torch.tensor([[[True, False, False]]])
+    >>> energy_inside(torch.tensor([[[3.0, 1.0, -2.0]]]), mask)
+    tensor([0.7500])
     """
     _fit(M, mask)
     positive = M.relu()
@@ -75,12 +107,23 @@ def energy_inside(M: Map, mask: Mask) -> Float[Tensor, " N"]:
 
 
 def above(M: Map, fraction: float = 0.15, how: How = "max") -> Mask:
-    """Where the normalised map exceeds `fraction`: the paper's box is drawn round this at 15 %."""
+    """Where the normalised map exceeds `fraction`: the paper's box is drawn round this at 15 %.
+
+    >>> above(torch.tensor([[[4.0, 1.0, -2.0]]]))
+    tensor([[[ True,  True, False]]])
+    """
     return normalise(M, how) > fraction
 
 
 def iou(M: Map, mask: Mask, fraction: float = 0.15, how: How = "max") -> Float[Tensor, " N"]:
-    """Overlap of `above` with the mask, intersection over union: 0 to 1; both empty: 0."""
+    """Overlap of `above` with the mask, intersection over union: 0 to 1; both empty: 0.
+
+    The higher, the better the map's region fits the object; `fraction` and `how` decide as much as
+    the map.
+
+    >>> iou(torch.tensor([[[4.0, 1.0, -2.0]]]), torch.tensor([[[True, False, False]]]))
+    tensor([0.5000])
+    """
     _fit(M, mask)
     found = above(M, fraction, how)
     union = (found | mask).sum((1, 2))

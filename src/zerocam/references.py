@@ -18,15 +18,28 @@ Reference = Callable[[Features], Float[Tensor, "..."]]
 
 
 def zero(A: Features) -> Float[Tensor, "1 1 1 1"]:
-    """r = 0: Grad-CAM as published.  It does not move with a shift of A."""
+    """r = 0: Grad-CAM as published; "this channel is silent".
+
+    (1, 1, 1, 1), in [a].  It does not move with a shift of A, so the map does.
+
+    >>> import torch
+    >>> zero(torch.ones(2, 3, 4, 4))
+    tensor([[[[0.]]]])
+    """
     return A.new_zeros(1, 1, 1, 1)
 
 
 def spatial_mean(A: Features) -> Float[Tensor, "N K 1 1"]:
     """r_k = mean_ij A_kij, per image: "no different from the rest of this image".
 
-    The referenced map then sums to zero over positions.  Moves with every invertible affine
-    re-coding of the channels.
+    Take it to ask *where*, rather than *how much*: the referenced map sums to zero over positions.
+    (N, K, 1, 1), in [a].  Moves with every invertible affine re-coding of the channels.
+
+    >>> import torch
+    >>> A = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])
+    >>> spatial_mean(A), A - spatial_mean(A)
+    (tensor([[[[3.]]]]), tensor([[[[-2., -1.],
+              [ 0.,  3.]]]]))
     """
     return A.mean((-2, -1), keepdim=True)
 
@@ -34,8 +47,14 @@ def spatial_mean(A: Features) -> Float[Tensor, "N K 1 1"]:
 def data_mean(A0: Features) -> Reference:
     """r_k = the mean of A0_k over images and positions: "what this channel usually says".
 
-    A0 holds activations of a data set at the same layer, `activations(model, images, layer=...)`.
-    Compute it again after re-coding the layer: then r moves along.
+    A0 (N0, K, h0, w0) holds activations of a data set at the same layer, made by
+    `activations(model, images, layer=...)`.  r is (1, K, 1, 1), in [a].  Compute it again after
+    re-coding the layer: then r moves along.
+
+    >>> import torch
+    >>> r = data_mean(torch.tensor([[[[1.0, 3.0]]], [[[5.0, 7.0]]]]))
+    >>> r(torch.zeros(1, 1, 2, 2))
+    tensor([[[[4.]]]])
     """
     r = A0.mean((0, 2, 3), keepdim=True)
     return lambda A: r.to(A)
@@ -51,8 +70,15 @@ def baseline(
 ) -> Reference:
     """r = the activations of a baseline image (1, ch, H, W): "what a blank page would give".
 
-    The image must have the size of those explained; `reshape` and `call` as in `grad_cam`.  Compute
-    it again after re-coding the layer.
+    The image must have the size of those explained; `reshape` and `call` as in `grad_cam`.  r is
+    (1, K, h, w), in [a].  Compute it again after re-coding the layer.  Raises ValueError as
+    `grad_cam` does.
+
+    >>> import torch
+    >>> model = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> grey = baseline(model, torch.full((1, 1, 1, 2), 0.5), "0")
+    >>> grey(torch.zeros(1, 1, 1, 2))
+    tensor([[[[0.5000, 0.5000]]]])
     """
     r = activations(model, image, layer=layer, reshape=reshape, call=call)
     return lambda A: r.to(A)

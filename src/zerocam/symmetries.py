@@ -34,6 +34,12 @@ class Affine:
     `permutation`, `scaling`, `sign_flip`, `mixing`, `shift` and `affine` name the special cases.
     An integer Q with an integer inverse is inverted exactly, and so, up to the rounding of a
     division, is one with a single number in each row and column.
+
+    T(A) recodes, T.inverse() undoes, S @ T does T first:
+
+    >>> T = shift(torch.tensor([100.0, 0.0])) @ scaling(torch.tensor([2.0, 2.0]))
+    >>> T(torch.tensor([[5.0, 7.0]])), T.inverse()(T(torch.tensor([[5.0, 7.0]])))
+    (tensor([[110.,  14.]]), tensor([[5., 7.]]))
     """
 
     matrix: Float[Tensor, "K K"]
@@ -90,33 +96,61 @@ class Affine:
 
 
 def permutation(order: Int[Tensor, " K"]) -> Affine:
-    """A'_j = A_order(j): the channels in another order."""
+    """A'_j = A_order(j): the channels in another order.
+
+    No network means anything by the order of its channels.
+
+    >>> permutation(torch.tensor([1, 0]))(torch.tensor([[5.0, 7.0]]))
+    tensor([[7., 5.]])
+    """
     return _linear(torch.eye(len(order))[order], "permutation")
 
 
 def scaling(s: Float[Tensor, " K"]) -> Affine:
-    """A'_k = s_k A_k, s > 0: another unit for each channel."""
+    """A'_k = s_k A_k, s > 0: another unit for each channel.
+
+    BatchNorm and a ReLU let it pass.  Raises ValueError where some s is not above 0.
+
+    >>> scaling(torch.tensor([2.0, 0.5]))(torch.tensor([[5.0, 7.0]]))
+    tensor([[10.0000,  3.5000]])
+    """
     if not (s > 0).all():
         raise ValueError(f"scaling: got {s.min().item()}, wanted s > 0; for s < 0 add a sign_flip")
     return _linear(s.diag(), "scaling")
 
 
 def sign_flip(signs: Float[Tensor, " K"]) -> Affine:
-    """A'_k = e_k A_k, e_k = +-1: some channels learned the other way round."""
+    """A'_k = e_k A_k, e_k = +-1: some channels learned the other way round.
+
+    Raises ValueError for other numbers.
+
+    >>> sign_flip(torch.tensor([1.0, -1.0]))(torch.tensor([[5.0, 7.0]]))
+    tensor([[ 5., -7.]])
+    """
     if not (signs.abs() == 1).all():
         raise ValueError(f"sign_flip: got {signs.tolist()}, wanted only +1 and -1")
     return _linear(signs.diag(), "sign flip")
 
 
 def mixing(matrix: Float[Tensor, "K K"]) -> Affine:
-    """A' = Q A: the same features in another basis.  Raises ValueError for a singular Q."""
+    """A' = Q A: the same features in another basis.  Raises ValueError for a singular Q.
+
+    >>> T = mixing(torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
+    >>> T(torch.tensor([[5.0, 7.0]])), T.inverse()(T(torch.tensor([[5.0, 7.0]])))
+    (tensor([[12.,  7.]]), tensor([[5., 7.]]))
+    """
     change = _linear(matrix, "mixing")
     change.inverse()
     return change
 
 
 def affine(matrix: Float[Tensor, "K K"], t: Float[Tensor, " K"]) -> Affine:
-    """A' = Q A + t.  Raises ValueError if Q is singular."""
+    """A' = Q A + t: all of these at once.  Raises ValueError if Q is singular.
+
+    >>> T = affine(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), torch.tensor([100.0, 0.0]))
+    >>> T(torch.tensor([[5.0, 7.0]]))
+    tensor([[112.,   7.]])
+    """
     return Affine(mixing(matrix).matrix, t.double())
 
 
@@ -125,7 +159,14 @@ def _linear(matrix: Float[Tensor, "K K"], kind: str) -> Affine:
 
 
 def shift(t: Float[Tensor, " K"]) -> Affine:
-    """A' = A + t: another zero for each channel."""
+    """A' = A + t: another zero for each channel, t (K,) in [a].
+
+    A bias before it and a bias after it cancel, as the mean of a BatchNorm does: this is the change
+    that a Grad-CAM map does not survive.
+
+    >>> shift(torch.tensor([100.0, 0.0]))(torch.tensor([[5.0, 7.0]]))
+    tensor([[105.,   7.]])
+    """
     return Affine(torch.eye(len(t)).double(), t.double(), "shift")
 
 
@@ -134,7 +175,13 @@ class SoftmaxShift:
     """W'_ck = W_ck + v_k, b'_c = b_c + beta: every class gains the same score v . z + beta.
 
     The softmax does not see it.  Below global average pooling every class map gains the same
-    field v . A / Z, and that is not one constant.
+    field v . A / Z, and that is not one constant.  v (K,) in [score/a], beta in [score].
+
+    >>> twist = SoftmaxShift(torch.tensor([10.0, 20.0]))
+    >>> W, b = torch.eye(2), None
+    >>> twist(W, b)
+    (tensor([[11., 20.],
+            [10., 21.]]), None)
     """
 
     v: Float[Tensor, " K"]
@@ -169,7 +216,11 @@ def random_symmetry(kind: str, K: int, seed: int = 0, size: float = 1.0) -> Symm
 
     `size` is a typical activation (for "softmax shift", a typical weight): shifts are normal with
     this standard deviation.  Scales lie in [1/4, 4]; mixings have condition number at most 4;
-    half the channels are flipped.
+    half the channels are flipped.  Raises ValueError for another kind.
+
+    >>> T = random_symmetry("permutation", 4, seed=0)
+    >>> sorted(T(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))[0].tolist())
+    [1.0, 2.0, 3.0, 4.0]
     """
     draw = torch.Generator().manual_seed(seed)
     t = size * torch.randn(K, generator=draw, dtype=torch.float64)
@@ -233,6 +284,20 @@ def reparametrize(
     eval mode: scores, or their softmax for a `SoftmaxShift`.  `tolerance` is relative to the
     largest value; by default the square root of the dtype's epsilon, 3e-4 for float32.  Raises
     ValueError, with the measured difference, if predictions move.  `model` is not touched.
+
+    A network whose score is the mean of its one channel; the channel is then counted from 4 below,
+    and the map is 1 higher at each of its four positions, at the same score:
+
+    >>> from zerocam import grad_cam
+    >>> net = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> x = torch.tensor([[[[4.0, 0.0], [0.0, -8.0]]]])
+    >>> told, layer = reparametrize(net, "0", shift(torch.tensor([4.0])), x=x)
+    >>> net(x), told(x), layer
+    (tensor([[-1.]]), tensor([[-1.]]), '0.change')
+    >>> grad_cam(net, x, 0, layer="0", relu=False), grad_cam(told, x, 0, layer=layer, relu=False)
+    (tensor([[[ 1.,  0.],
+             [ 0., -2.]]]), tensor([[[ 2.,  1.],
+             [ 1., -1.]]]))
     """
     name, _ = find_layer(model, layer)
     kept = [v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor)]
@@ -259,7 +324,13 @@ def reparametrize(
 
 
 def last_linear(model: nn.Module) -> tuple[str, nn.Linear]:
-    """(name, module) of the last nn.Linear that the model registers: usually its head."""
+    """(name, module) of the last nn.Linear that the model registers: usually its head.
+
+    Raises ValueError for a model without one.
+
+    >>> last_linear(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU()))
+    ('1', Linear(in_features=4, out_features=3, bias=True))
+    """
     found = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
     if not found:
         raise ValueError(
@@ -270,7 +341,11 @@ def last_linear(model: nn.Module) -> tuple[str, nn.Linear]:
 
 
 def softmax_rows(model: nn.Module) -> nn.Linear:
-    """`last_linear`, if it has a row for each of several classes."""
+    """`last_linear`, if it has a row for each of several classes; else ValueError.
+
+    >>> softmax_rows(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)))
+    Linear(in_features=4, out_features=3, bias=True)
+    """
     name, last = last_linear(model)
     if last.out_features < 2:
         raise ValueError(
@@ -281,7 +356,13 @@ def softmax_rows(model: nn.Module) -> nn.Linear:
 
 
 def rounding(dtype: torch.dtype) -> float:
-    """What counts as rounding: the square root of the dtype's epsilon, 3e-4 for float32."""
+    """What counts as rounding: the square root of the dtype's epsilon, 3e-4 for float32.
+
+    Half of the digits: a long way above what a sum loses, a long way below what a symmetry moves.
+
+    >>> f"{rounding(torch.float32):.0e}"
+    '3e-04'
+    """
     return torch.finfo(dtype).eps ** 0.5
 
 

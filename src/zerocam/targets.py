@@ -62,7 +62,13 @@ def _several(y: Scores) -> Scores:
 def logit(c: Classes = None) -> Target:
     """s = y_c, the score before the softmax: what the Grad-CAM paper explains.
 
-    Range: all reals.  Not invariant under a softmax shift, y -> y + f(x) 1.
+    Take it to ask "where is the evidence for c?", as everybody does.  In [score]; range: all reals.
+    Not invariant under a softmax shift, y -> y + f(x) 1, which no probability notices: for a
+    question that is, take `centred`.
+
+    >>> y = torch.tensor([[2.0, 0.5, -1.0]])  # one image, three classes
+    >>> logit(1)(y), logit()(y)  # class 1; the predicted class
+    (tensor([0.5000]), tensor([2.]))
     """
     return lambda y: _pick(y, c)
 
@@ -70,28 +76,63 @@ def logit(c: Classes = None) -> Target:
 def centred(c: Classes = None) -> Target:
     """s = y_c - mean_d y_d: how far c stands above the average class.
 
-    Range: all reals; over all classes the values sum to zero.  Invariant under a softmax shift,
-    and it does not saturate.
+    Take it to ask "where is the evidence for c rather than for anything?".  In [score]; range: all
+    reals; over all classes the values sum to zero.  Invariant under a softmax shift, and it does
+    not saturate.  Raises ValueError for a model of one score, when called with it.
+
+    >>> y = torch.tensor([[3.0, 0.0, 0.0]])
+    >>> centred(0)(y), centred(0)(y + 7)
+    (tensor([2.]), tensor([2.]))
     """
     return lambda y: _pick(y, c) - _several(y).mean(1)
 
 
 def contrast(c: Classes, d: Classes) -> Target:
-    """s = y_c - y_d: why c rather than d.  Invariant under a softmax shift."""
+    """s = y_c - y_d: why c rather than d.
+
+    Take it where two classes are confused.  In [score]; range: all reals; contrast(d, c) is minus
+    this.  Invariant under a softmax shift.
+
+    >>> contrast(0, 2)(torch.tensor([[2.0, 0.5, -1.0]]))
+    tensor([3.])
+    """
     return lambda y: _pick(y, c) - _pick(y, d)
 
 
 def log_probability(c: Classes = None) -> Target:
-    """s = log softmax(y)_c, at most 0.  Invariant under a softmax shift; flat near p_c = 1."""
+    """s = log softmax(y)_c, the logarithm of the probability: at most 0.
+
+    Take it where the loss of training is to be explained: -s is the cross-entropy.  Invariant under
+    a softmax shift.  Flat near p_c = 1, where the map fades.  Raises ValueError for a model of one
+    score, when called with it.
+
+    >>> log_probability(0)(torch.tensor([[0.0, 0.0]]))  # log 1/2
+    tensor([-0.6931])
+    """
     return lambda y: _pick(_several(y).log_softmax(1), c)
 
 
 def probability(c: Classes = None) -> Target:
-    """s = softmax(y)_c, in [0, 1].  Invariant under a softmax shift; flat near 0 and 1."""
+    """s = softmax(y)_c, the probability, in [0, 1].
+
+    Its map is p (1 - p) times smaller where the network is sure, and says so little there.
+    Invariant under a softmax shift; flat near 0 and 1.  Raises ValueError for a model of one score,
+    when called with it.
+
+    >>> probability(0)(torch.tensor([[0.0, 0.0]]))
+    tensor([0.5000])
+    """
     return lambda y: _pick(_several(y).softmax(1), c)
 
 
 def negative(target: Target | Classes = None) -> Target:
-    """s = -t: what speaks against.  The counterfactual map of the Grad-CAM paper's section 3.3."""
+    """s = -t: what speaks against, as in the Grad-CAM paper's section 3.3, "counterfactual".
+
+    target: a class, or another target.  The signed map turns its sign; with the ReLU, what was cut
+    off is what is left.  In the unit of t.
+
+    >>> negative(1)(torch.tensor([[2.0, 0.5, -1.0]]))
+    tensor([-0.5000])
+    """
     t = target if callable(target) else logit(target)
     return lambda y: -t(y)
