@@ -61,6 +61,7 @@ def test_what_never_was_there_is_not_found():
         import_module("zerocam.nosuch")
 
 
+@pytest.mark.slow
 def test_an_old_command_still_runs():
     command = [sys.executable, "-W", "ignore", "-m", "zerocam.experiments", "--help"]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -188,6 +188,7 @@ def test_fit_is_the_loop_everybody_writes(name, theirs):
 # ---- the shipped weights ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("shipped")  # one worker for both users of `trained`
 def test_training_again_gives_the_shipped_weights(trained):
     """To 1e-7: rounding grows to about 1e-11 over the run; the rest is room for other machines."""
@@ -212,6 +213,7 @@ def test_the_shipped_net_reads_one_digit_and_points_at_either_of_two():
         assert hits.double().mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("shipped")
 def test_shipping_writes_what_scene_net_reads(tmp_path, monkeypatch, trained):
     monkeypatch.setattr(training, "train_scene_net", lambda: trained)
