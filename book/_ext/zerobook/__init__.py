@@ -3,7 +3,7 @@
 directives   speed, budget, measured: tables of stored numbers; ledger_table: of claims
 explorable: the explorer; address: links and the citation
 pages        execution: outputs run or stored; formulas: drawn by KaTeX; address: buttons;
-             preview: what a shared link shows
+             preview: what a shared link shows; reference: docstrings for the API page
 mends        dedupe_js, single: bugs of others; lean: what the theme sends too much of
 """
 
@@ -18,6 +18,7 @@ PARTS = (
     "ledger_table",
     "measured",
     "preview",
+    "reference",
     "single",
     "speed",
 )
