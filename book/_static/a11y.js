@@ -54,10 +54,13 @@ function reachable(root) {
     [...boxes].filter((box) => given.has(box) && !found.includes(box)).forEach(take);
     found.filter((box) => !given.has(box) && !holdsFocus(box)).forEach(give);
   });
-  const watch = (part) => part.matches(inLine) || sizes.observe(part);
+  const watch = (part) => {
+    sizes.unobserve(part); // what is observed already is judged anew only if it is let go first
+    if (!part.matches(inLine)) sizes.observe(part);
+  };
   const watchAll = (part) => [part, ...part.querySelectorAll("*")].forEach(watch);
-  root.querySelectorAll("*").forEach(watch);
-  document.fonts.addEventListener("loadingdone", () => root.querySelectorAll("*").forEach(watch));
+  watchAll(root);
+  document.fonts.addEventListener("loadingdone", () => watchAll(root));
   new MutationObserver((changes) => changes.forEach(({ addedNodes }) => addedNodes
     .forEach((part) => part.nodeType === Node.ELEMENT_NODE && watchAll(part))))
     .observe(root, { childList: true, subtree: true });
