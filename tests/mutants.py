@@ -379,7 +379,7 @@ def passes(trial: tuple) -> bool:
     """Whether tests pass on a mutant, or on a mere copy; for a process that does nothing else."""
     import pytest
 
-    gc.freeze()  # what was imported before the fork stays: do not look through it at each collection
+    gc.freeze()  # what was imported before the fork stays: no collection looks through it
     mutant, *tests = trial
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
         mutate(mutant, folder)
