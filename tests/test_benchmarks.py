@@ -139,7 +139,6 @@ def test_a_map_that_differs_from_captums_is_not_timed(monkeypatch):
         calls.disagreement(model, x, layer)
 
 
-@pytest.mark.slow
 def test_the_peers_run_the_same_case():
     """Their maps in [0, 1] are ours after ReLU and min-max."""
     model, x, layer = calls.net("resnet18", 64)

@@ -91,7 +91,6 @@ def test_decode_is_the_nearest_row(T):
     assert torch.allclose(chosen, distance.amin(1))
 
 
-@pytest.mark.slow
 @pytest.mark.claim("D1")
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])

@@ -75,7 +75,6 @@ def test_no_step_of_the_story_moves_a_probability(originals, name):
     assert (o.explain(state)["p"] - o.explain({})["p"]).abs().max() < 1e-9
 
 
-@pytest.mark.slow
 def test_each_step_shows_what_it_says(originals):
     def seen(name):
         state = explorer.PRESETS[name][2]
@@ -96,7 +95,6 @@ def test_each_step_shows_what_it_says(originals):
     torch.testing.assert_close(seen("reference")["M"], o.explain(fixed)["M"])
 
 
-@pytest.mark.slow
 def test_the_stored_data_are_what_the_networks_give(originals):
     stored, built = explorer.data(), json.loads(json.dumps(explorer.build(originals)))
     assert {k: stored[k] for k in ("start", "presets")} == {

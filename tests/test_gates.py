@@ -91,6 +91,53 @@ def test_a_run_without_a_report_has_failed(tmp_path):
     assert not run_tests.verdict(2, None)[0]
 
 
+# Tests, by what they draw and leave behind
+
+DRAWS = """
+import random
+from pathlib import Path
+import numpy, pytest, torch
+
+@pytest.mark.parametrize("n", range(3))
+def test_draws(n):
+    drawn = [random.random(), numpy.random.rand(), torch.rand(1).item()]
+    with Path("drawn").open("a") as file:
+        print(n, *drawn, file=file)
+
+def test_forgets_to_put_back():
+    torch.set_grad_enabled(False)
+
+@pytest.mark.slow
+def test_takes_long():
+    pass
+"""
+RUNS = """
+import pytest
+first, last = "test_it.py::test_draws[0]", "test_it.py::test_draws[2]"
+for choice in (["-m", "not slow"], [last, first], ["--random-order-seed=1"]):
+    print(int(pytest.main(["-q", "--strict-markers", *choice])))
+"""
+
+
+def test_a_draw_depends_on_the_name_alone_and_what_is_left_behind_is_refused(tmp_path):
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow")
+    (tmp_path / "test_it.py").write_text(DRAWS)
+    command = [sys.executable, "-c", RUNS]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    codes = [line for line in done.stdout.splitlines() if line.isdigit()]
+    assert codes == ["1", "0", "0"], done.stdout  # the last finds it changed already
+    assert "did not put back: gradients" in done.stdout
+    lines = (tmp_path / "drawn").read_text().splitlines()
+    rows = [(int(n), *map(float, drawn)) for n, *drawn in map(str.split, lines)]
+    in_order, turned, shuffled = rows[:3], rows[3:5], rows[5:]
+    assert turned == [in_order[2], in_order[0]]
+    assert sorted(n for n, *_ in shuffled) == [0, 1, 2]
+    for draws in zip(*(row[1:] for row in in_order + shuffled), strict=True):
+        assert len(set(draws)) == 6
+    assert "4 passed, 1 deselected" in done.stdout
+
+
 # The environment
 
 

@@ -15,7 +15,6 @@ def build(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_the_site_and_both_editions_are_in_it(tmp_path):
     archives = release.gather(tmp_path / "out", build(tmp_path / "built"), "1.2")
     assert [p.name for p in archives] == [
