@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchvision.transforms.v2.functional import center_crop, resize
+from torch.nn import functional as F
 
 from zerocam import _moved
 
@@ -58,8 +58,11 @@ def read_photo(file: str | Path | IOBase, size: int = 224) -> Float[Tensor, "3 s
     if min(image.size) > 8 * size:  # a mean over blocks first: a large file needs less memory
         image = image.reduce(min(image.size) // (4 * size))
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    square = center_crop(pixels, [min(image.size)] * 2).double() / 255
-    return resize(square, [size, size], antialias=True).clamp(0, 1).float()
+    side = min(image.size)
+    top, left = (round((n - side) / 2) for n in pixels.shape[1:])
+    square = pixels[None, :, top : top + side, left : left + side].double() / 255
+    photo = F.interpolate(square, (size, size), mode="bilinear", antialias=True)[0]
+    return photo.clamp(0, 1).float()
 
 
 def __getattr__(name: str) -> object:

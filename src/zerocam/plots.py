@@ -8,12 +8,16 @@ to be compared.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colorbar import Colorbar
-from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.figure import Figure
+
+from zerocam.extras import extra
+
+with extra("draw"):
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.figure import Figure
 
 RED, BLUE = "#b2182b", "#2166ac"
 SIGNED = LinearSegmentedColormap.from_list(
@@ -24,7 +28,15 @@ SIGNED = LinearSegmentedColormap.from_list(
 
 
 def style() -> None:
-    """The book's look: a white card in both themes, no frames, text that reads on a phone."""
+    """The book's look: a white card in both themes, no frames, text that reads on a phone.
+
+    It changes matplotlib's settings for the whole process.
+
+    >>> with plt.rc_context():
+    ...     style()
+    ...     plt.rcParams["image.interpolation"]
+    'nearest'
+    """
     plt.rcParams.update(
         {
             "figure.facecolor": "white",
@@ -71,7 +83,15 @@ def _bare(ax: Axes) -> None:
 
 
 def show_image(ax: Axes, image: Any) -> Any:
-    """An image (3, H, W), (1, H, W) or (H, W) with values from 0 to 1."""
+    """An image (3, H, W), (1, H, W) or (H, W) with values from 0 to 1.
+
+    Arrays and tensors alike.  Raises ValueError for a batch, and for NaN or inf.
+
+    >>> fig, ax = plt.subplots()
+    >>> show_image(ax, np.zeros((3, 4, 5))).get_array().shape
+    (4, 5, 3)
+    >>> plt.close(fig)
+    """
     array = _array(image, (2, 3), "image")
     array = array.transpose(1, 2, 0) if array.ndim == 3 else array
     _bare(ax)
@@ -82,6 +102,13 @@ def show_map(ax: Axes, M: Any, limit: float | None = None) -> Any:
     """A map (h, w), coloured from -limit to limit; limit None is the largest absolute value.
 
     Zero is white, and the frame shows where the map ends.  Returns the artist, for `colour_bar`.
+    Give maps that are to be compared the same limit.  Raises ValueError for a batch, for NaN or
+    inf, and for a limit below zero.
+
+    >>> fig, ax = plt.subplots()
+    >>> show_map(ax, np.array([[-2.0, 0.0, 1.0]])).get_clim()
+    (-2.0, 2.0)
+    >>> plt.close(fig)
     """
     array = _array(M, (2,), "map")
     bound = _limit(array, limit)
@@ -94,7 +121,13 @@ def show_map(ax: Axes, M: Any, limit: float | None = None) -> Any:
 def overlay(ax: Axes, image: Any, M: Any, limit: float | None = None) -> Any:
     """A map (h, w) over its image, made grey: the opacity is |M| / limit, so zero is clear.
 
-    The map is enlarged smoothly to the image.  Returns an artist for `colour_bar`.
+    The map is enlarged smoothly to the image.  Returns an artist for `colour_bar`.  Raises
+    ValueError as `show_map` does.
+
+    >>> fig, ax = plt.subplots()
+    >>> overlay(ax, np.zeros((3, 8, 12)), np.array([[-2.0, 0.0, 1.0]]), 4.0).get_clim()
+    (-4.0, 4.0)
+    >>> plt.close(fig)
     """
     picture, array = _array(image, (2, 3), "image"), _array(M, (2,), "map")
     grey = picture.mean(0) if picture.ndim == 3 else picture
@@ -114,6 +147,11 @@ def rainbow_overlay(ax: Axes, image: Any, M: Any) -> Any:
     """The usual practice, for contrast: min-max scaled, rainbow colours, half opaque.
 
     The lowest value is blue and the highest red, whatever they are: zero has no colour here.
+
+    >>> fig, ax = plt.subplots()
+    >>> rainbow_overlay(ax, np.zeros((3, 8, 12)), np.array([[-2.0, 0.0, 2.0]])).get_array().tolist()
+    [[0.0, 0.5, 1.0]]
+    >>> plt.close(fig)
     """
     picture, array = _array(image, (2, 3), "image"), _array(M, (2,), "map")
     spread = array.max() - array.min()
@@ -130,7 +168,14 @@ def rainbow_overlay(ax: Axes, image: Any, M: Any) -> Any:
 def colour_bar(
     fig: Figure, artist: Any, axes: Axes | Iterable[Axes], label: str = "score"
 ) -> Colorbar:
-    """A colour bar with a mark at zero and at both limits."""
+    """A colour bar with a mark at zero and at both limits; label: what is drawn, or its unit.
+
+    >>> fig, ax = plt.subplots()
+    >>> bar = colour_bar(fig, show_map(ax, np.array([[-2.0, 1.0]])), ax)
+    >>> bar.get_ticks().tolist()
+    [-2.0, 0.0, 2.0]
+    >>> plt.close(fig)
+    """
     axes = list(axes.flat) if isinstance(axes, np.ndarray) else axes
     bar = fig.colorbar(artist, ax=axes, shrink=0.8, aspect=18, pad=0.02)
     low, high = artist.get_clim()
@@ -151,7 +196,15 @@ def row(
 ) -> tuple[Figure, np.ndarray]:
     """A strip: the image, then each map under its name, all on one scale, with one colour bar.
 
-    over: draw each map over the image; False draws the bare maps.
+    over: draw each map over the image; False draws the bare maps.  height: of the strip, in
+    inches.  Returns the figure and its axes.  Raises ValueError where there is no map, and as
+    `show_map` does.
+
+    >>> maps = {"before": np.array([[1.0, -1.0]]), "after": np.array([[3.0, 0.0]])}
+    >>> fig, axes = row(np.zeros((3, 8, 12)), maps)
+    >>> [ax.get_title() for ax in axes]
+    ['the image', 'before', 'after']
+    >>> plt.close(fig)
     """
     arrays = {name: _array(M, (2,), "map") for name, M in maps.items()}
     if not arrays:

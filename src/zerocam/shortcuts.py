@@ -44,7 +44,17 @@ class Step(NamedTuple):
 
 
 def pull_back(y: Tensor, at: Tensor | GradientEdge, rows: Tensor, **unused: bool) -> Tensor | None:
-    """The gradient of each of rows . y; a single row goes without vmap, which is slow to set up."""
+    """The gradient of each of rows . y: (c, N, C) -> (c, *shape of `at`).
+
+    A single row goes without vmap, which is slow to set up.
+
+    >>> z = torch.ones(1, 2, requires_grad=True)
+    >>> y = z @ torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> pull_back(y, z, torch.eye(2)[:, None])  # the gradient of each of two scores
+    tensor([[[1., 3.]],
+    <BLANKLINE>
+            [[2., 4.]]])
+    """
     if len(rows) > 1:
         (g,) = torch.autograd.grad(y, at, rows, is_grads_batched=True, retain_graph=True, **unused)
         return g
@@ -76,7 +86,10 @@ def short_way(
 
     textbook: combinations of the scores (c, N, C) -> their Z alpha (c, N, K), through the whole
     head.  Equal means within 100 machine epsilons of each image's largest weight.  Half precision
-    is too coarse to prove anything by.
+    is too coarse to prove anything by, and a head without such layers has no short way:
+
+    >>> short_way([], torch.zeros(1, 3), 8, lambda v: v) is None
+    True
     """
     allowed = 100 * torch.finfo(y.dtype).eps
     if not steps or allowed > 1e-4:
