@@ -155,7 +155,7 @@ def portable(names: Iterable[str], sample: int | None) -> dict[str, Gate]:
         known = gates()
         found |= {"browser": known["browser"], "book": known["book"]}
         found["pages, other fonts"] = replace(
-            known["site"], setting={"ZEROCAM_SITE": "portable"}, seconds=500
+            known["site"], setting={"ZEROCAM_PAGES": "all"}, seconds=500
         )
     return found
 

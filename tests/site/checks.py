@@ -17,8 +17,12 @@ PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 720}
 DRAWN_TWICE = "new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))"
 BLANK = " \n\t\u00a0\u200b"  # nothing is drawn
-WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-WHOLE = "* { content-visibility: visible !important }"  # else what is far is not laid out
+# The theme lets its own box scroll sideways, so that the page itself never does.
+WIDER = """Math.max(...[document.documentElement, document.querySelector('.bd-article-container')]
+  .map((box) => box ? box.scrollWidth - box.clientWidth : 0))"""
+# What is far is laid out too, and what moves has arrived.
+WHOLE = """* { content-visibility: visible !important;
+  transition: none !important; animation: none !important }"""
 
 HERE = Path(__file__).parent
 LOOK = (HERE / "look.js").read_text(encoding="utf-8")
@@ -65,7 +69,7 @@ def serve(folder: Path) -> Iterator[str]:
 
 
 def visit(context: BrowserContext, site: str, path: str, theme: str) -> Visit:
-    """Load a page once, as on a desk, then narrow it to a phone."""
+    """Load a page once and judge it as on a desk, then narrow it to a phone."""
     page = context.new_page()
     result = Visit(f"{site}{path}", theme, {})
 
@@ -87,12 +91,11 @@ def visit(context: BrowserContext, site: str, path: str, theme: str) -> Visit:
     page.on("pageerror", lambda error: result.console.append(str(error)))
     page.goto(result.url, wait_until="load")
     result.seen = look(page)
-    page.set_viewport_size(PHONE)
     page.evaluate(DRAWN_TWICE)  # what a page does when a box changes its size is done then
-    result.seen["wide"] = page.evaluate(WIDER)
-    page.set_viewport_size(DESK)
-    page.evaluate(DRAWN_TWICE)
     result.seen["axe"] = axe(page, RULES if theme == "light" else ["color-contrast"], DENSE)
+    page.set_viewport_size(PHONE)
+    page.evaluate(DRAWN_TWICE)
+    result.seen["wide"] = page.evaluate(WIDER)
     page.close()
     return result
 

@@ -33,6 +33,8 @@ BAD = {
     "image does not load": "<img src='data:image/png;base64,AAAA' alt='A map'>",
     "the theme re-colours": "<img src='dot.svg' alt='A map' style='filter: brightness(.8)'>",
     "wider than a phone": "<p style='width: 500px'>wide</p>",
+    "wider than a phone, in the theme's box": "<div class='bd-article-container' "
+    "style='overflow-x: auto' tabindex='0'><p style='width: 500px'>wide</p></div>",
     "axe: label (critical)": "<input id='lonely'>",
     "axe: color-contrast (serious)": "<p style='color: #888; background: #fff'>pale grey</p>",
     "weighs 4.0": "<p>Heavy.</p><!-- " + 4_000_000 * "x" + " -->",
@@ -64,7 +66,7 @@ def test_a_good_page_passes(look):
 @pytest.mark.parametrize("message", BAD)
 def test_a_bad_page_is_rejected(look, message):
     found = look(f"<main>{BAD[message]}</main>")
-    assert any(problem.startswith(message) for problem in found), found
+    assert any(problem.startswith(message.partition(", in the")[0]) for problem in found), found
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ WIDE = ["book/speed.html", "book/local.html", "book/claims.html"]  # have the wi
 def sample() -> list[str]:
     """The pages that are looked at as other machines show them: all, or those most at risk.
 
-    `make portable` sets ZEROCAM_SITE and so takes all.  Else two chapters, of each commit its own,
+    `make portable` sets ZEROCAM_PAGES and so takes all.  Else two chapters, of each commit its own,
     join the pages with wide tables.
     """
-    if os.environ.get("ZEROCAM_SITE") == "portable":
+    if os.environ.get("ZEROCAM_PAGES") == "all":
         return PAGES
     chapters = [path for path in PAGES if path.startswith("notebooks/")]
     return WIDE + random.Random(turn()).sample(chapters, min(2, len(chapters)))

@@ -12,11 +12,7 @@ PIECE = re.compile(r"``[^`]*``|`([^`]*)`|[*|\\]|_(?![A-Za-z0-9])")
 
 
 def prose(line: str) -> str:
-    """One line of text, with its code marked and all else as it stands.
-
-    >>> prose("alpha_k of `grad_cam`, |M| > 0")
-    'alpha_k of ``grad_cam``, \\\\|M\\\\| > 0'
-    """
+    """One line of text, with its code marked and all else as it stands."""
 
     def drawn(found: re.Match) -> str:
         if found[1] is not None:

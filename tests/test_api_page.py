@@ -1,0 +1,61 @@
+"""The page of the package's names: every public one stands there, and docstrings can be drawn."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import zerocam
+from book._ext.zerobook import reference
+
+PAGE = (Path(__file__).parents[1] / "book" / "api.md").read_text(encoding="utf-8")
+WHOLE = re.findall(r"automodule:: (\S+)\n   :members:", PAGE)
+SINGLE = re.findall(r"autofunction:: (\S+)", PAGE)
+
+
+def public(module) -> list[str]:
+    """The functions and classes that a module defines for others."""
+    defined = [
+        name
+        for name, value in vars(module).items()
+        if (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__ == module.__name__
+    ]
+    return [name for name in defined if not name.startswith("_")]
+
+
+def test_every_name_of_the_package_stands_on_the_page():
+    shown = {name.rpartition(".")[2] for name in SINGLE}
+    for module in WHOLE:
+        shown |= set(public(importlib.import_module(module)))
+    assert set(zerocam.__all__) - shown == set()
+    assert len(WHOLE) + len(SINGLE) == len(set(WHOLE) | set(SINGLE))
+
+
+@pytest.mark.parametrize("module", WHOLE)
+def test_a_name_that_is_shown_says_what_it_is(module):
+    module = importlib.import_module(module)
+    for name in public(module):
+        assert inspect.getdoc(getattr(module, name)), name
+
+
+@pytest.mark.parametrize(
+    ("line", "drawn"),
+    [
+        ("alpha_k of `grad_cam`", "alpha_k of ``grad_cam``"),
+        ("``A -> r``, and |M| > 0", r"``A -> r``, and \|M\| > 0"),
+        ("a_ is no link, 2 * 3", r"a\_ is no link, 2 \* 3"),
+    ],
+)
+def test_a_line_of_prose_is_drawn_as_it_stands(line, drawn):
+    assert reference.prose(line) == drawn
+
+
+def test_a_table_keeps_its_columns_and_an_example_its_lines():
+    lines = ["Words.", "", "    A   (N, K)", "    G   (N, K)", "", "More.", "", ">>> 1 + 1", "2"]
+    assert reference.drawn(lines) == [
+        *("Words.", "", "", "::", "", "    A   (N, K)", "    G   (N, K)", "", "", "More.", ""),
+        *(">>> 1 + 1", "2"),
+    ]
