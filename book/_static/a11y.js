@@ -45,9 +45,9 @@ function reachable(root) {
     given.delete(box);
   };
   const sizes = new ResizeObserver((seen) => {
-    const boxes = new Set();
+    const boxes = new Set(); // a target may have left the page by now
     for (let { target } of seen) {
-      for (; target !== root && !boxes.has(target); target = target.parentElement) boxes.add(target);
+      for (; target && target !== root && !boxes.has(target); target = target.parentElement) boxes.add(target);
     }
     // The inner ones first, and all are measured before one is changed: layout is dear.
     const found = [...boxes].filter(scrolls).sort((a, b) => (a.compareDocumentPosition(b) & 4 ? 1 : -1));

@@ -100,3 +100,12 @@ def test_a_box_that_a_script_adds_is_reached(box):
         BOX.format(WIDE),
     )
     assert has(page) == REACHED
+
+
+def test_a_box_may_leave_the_page(box):
+    page, errors = box(BOX.format(WIDE)), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    assert has(page) == REACHED
+    page.evaluate("document.querySelector('section').remove()")
+    page.evaluate(checks.DRAWN_TWICE)
+    assert errors == []
