@@ -177,7 +177,7 @@ def test_an_environment_that_is_there_needs_no_other_python(setup):
 
 
 def test_the_gate_names_its_environment_without_the_folders_above():
-    (venv,) = [word for word in run_tests.GATES["book"] if word.startswith("VENV=")]
+    (venv,) = [w for w in run_tests.gates()["book"].command if w.startswith("VENV=")]
     assert not os.path.isabs(venv.removeprefix("VENV="))
 
 
