@@ -11,6 +11,7 @@ import random
 import sys
 from zlib import crc32
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -63,14 +64,16 @@ def alone(request: pytest.FixtureRequest):
     """Seed a test by its name, and fail it if it leaves the process in another state.
 
     The name is that of the file and the test, without the folder and the group of a worker.
-    Fixtures of a whole module run before: those that draw have a seed of their own.  Environment
-    variables are put back, since libraries set some for themselves.
+    Fixtures of a whole module run before: those that draw have a seed of their own.  Matplotlib's
+    settings, which `plots.style` changes, and environment variables, of which libraries set some
+    for themselves, are put back.
     """
     order = request.config.getoption("random_order_seed")
     series = "" if order.startswith("default:") else order
     seed(f"{series} {request.node.path.name} {request.node.name}")
     before, environment, start = process_state(), dict(os.environ), processor_seconds()
-    yield
+    with matplotlib.rc_context():
+        yield
     seconds = processor_seconds() - start
     request.node.user_properties.append(("processor seconds", round(seconds, 2)))
     os.environ.clear()

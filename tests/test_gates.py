@@ -96,10 +96,12 @@ def test_a_run_without_a_report_has_failed(tmp_path):
 DRAWS = """
 import random
 from pathlib import Path
-import numpy, pytest, torch
+import matplotlib, numpy, pytest, torch
 
 @pytest.mark.parametrize("n", range(3))
 def test_draws(n):
+    assert matplotlib.rcParams["font.size"] == 10
+    matplotlib.rcParams["font.size"] = 11
     drawn = [random.random(), numpy.random.rand(), torch.rand(1).item()]
     with Path("drawn").open("a") as file:
         print(n, *drawn, file=file)
