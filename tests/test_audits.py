@@ -1,7 +1,6 @@
 """The audit: by hand, the table of claim B6 as measured, where methods run, errors, families."""
 
 import functools
-import importlib
 import re
 
 import pytest
@@ -11,11 +10,11 @@ from nets import Backwards, K, Net, heads, images, integers
 from torch import nn
 
 import zerocam
-from zerocam import imagenet, methods, references, symmetries
+from zerocam import audits as audit
+from zerocam import imagenet, methods, peers, recode, references, symmetries
+from zerocam.cut import Place, Uncut, cut
 from zerocam.lab import nets, pictures
 from zerocam.targets import centred
-
-audit = importlib.import_module("zerocam.audits")  # the function of that name hides the module
 
 
 def run(head, named=None, **kw):
@@ -28,27 +27,25 @@ def run(head, named=None, **kw):
 def test_two_maps_compared_by_hand():
     before = torch.tensor([[[0.0, 4.0], [-2.0, 1.0]]]).double()
     same = audit.compare(before, before.clone())
-    assert same == {
-        "map": 0, "constant": True, "relu": 0, "minmax": 0, "argmax": True, "mask": True,
-    }  # fmt: skip
+    assert same == audit.Change(map=0, constant=True, relu=0, minmax=0, argmax=True, mask=True)
     up = audit.compare(before, before + 1)
-    assert (up["map"], up["constant"], up["relu"], up["minmax"]) == (0.25, True, 0.25, 0)
-    assert (up["argmax"], up["mask"]) == (True, False)  # 1 of 5 is above 15 %
+    assert (up.map, up.constant, up.relu, up.minmax) == (0.25, True, 0.25, 0)
+    assert (up.argmax, up.mask) == (True, False)  # 1 of 5 is above 15 %
     turned = audit.compare(before, -before)
-    assert (turned["map"], turned["constant"], turned["relu"]) == (2, False, 1)
-    assert (turned["argmax"], turned["mask"]) == (False, False)
+    assert (turned.map, turned.constant, turned.relu) == (2, False, 1)
+    assert (turned.argmax, turned.mask) == (False, False)
 
 
 def test_a_blank_map_is_compared_with_what_it_becomes():
     blank = torch.zeros(1, 2, 2).double()
-    assert audit.compare(blank, blank)["map"] == 0
-    assert audit.compare(blank, blank + 3)["map"] == 1
+    assert audit.compare(blank, blank).map == 0
+    assert audit.compare(blank, blank + 3).map == 1
 
 
 def test_rounding_does_not_decide_about_a_mask():
     before = torch.tensor([[[100.0, 14.0]]]).double()
-    assert audit.compare(before, before * torch.tensor([1, 1 + 1e-12]).double())["mask"]
-    assert not audit.compare(before, before * torch.tensor([1, 1.1]).double())["mask"]
+    assert audit.compare(before, before * torch.tensor([1, 1 + 1e-12]).double()).mask
+    assert not audit.compare(before, before * torch.tensor([1, 1.1]).double()).mask
 
 
 # ---- the table of B6 ----------------------------------------------------------------------------
@@ -204,7 +201,7 @@ def test_a_method_that_needs_the_image_gets_the_whole_model():
 
 def test_skip_connections_around_the_layer_are_kept():
     model, x = imagenet.torchvision_net("resnet18"), torch.randn(2, 3, 64, 64)
-    place = audit.cut(model, x, "layer4.1.bn2")
+    place = cut(model, x, "layer4.1.bn2")
     torch.testing.assert_close(place.model(place.x.clone()), model(x), rtol=0, atol=1e-5)
     here, there = (
         zerocam.grad_cam(m, v, 3, layer=at, relu=False)
@@ -244,6 +241,32 @@ def test_a_method_that_raises_is_a_row_with_its_error():
     assert report.verdict("grad_cam", "permutation") == "unchanged"
     for shown in (str(report), report._repr_html_()):
         assert "no such luck" in shown
+
+
+def test_a_model_that_cannot_be_cut_says_why():
+    """Only where it matters: a method that needs the image takes whole passes anyway."""
+    model = Untraceable(Net(heads()["gap"]))
+    kw = {"layer": "inner.features", "symmetries": ["shift"]}
+    report = audit.audit([methods.hires_cam], model, images(), 2, **kw)
+    assert "torch.fx cannot follow it: symbolically traced variables" in report.uncut
+    assert f"not cut at the layer: {report.uncut}" in str(report)
+    assert audit.audit([zerocam.grad_cam_all], model, images(), 2, **kw).uncut is None
+    assert run("gap", [methods.hires_cam], symmetries=["shift"]).uncut is None
+
+
+def test_a_verdict_is_its_words():
+    told = {
+        audit.Verdict("unchanged"): ("unchanged", "="),
+        audit.Verdict("unchanged", 1.4e-9): ("unchanged (1e-09)", "= 1e-09"),
+        audit.Verdict("one constant", 0.251): ("one constant (0.25)", "const 0.25"),
+        audit.Verdict("changes", 2.0): ("changes (2)", "2"),
+        audit.Verdict("changes"): ("changes", "x"),
+        audit.Verdict("error"): ("error", "error"),
+    }
+    for verdict, (words, short) in told.items():
+        assert (verdict, verdict.short) == (words, short)
+        assert verdict.startswith(verdict.kind)
+    assert len({verdict.colour for verdict in told}) == 4
 
 
 def test_the_report_shows_rounding_in_text_and_hides_it_on_the_page():
@@ -375,12 +398,12 @@ def test_an_unknown_quantity_is_refused(of):
 
 
 def test_the_peers_can_be_audited():
-    peers = [
-        audit.captum_method(), audit.pytorch_grad_cam_method(), audit.torchcam_method(),
+    others = [
+        peers.captum_method(), peers.pytorch_grad_cam_method(), peers.torchcam_method(),
     ]  # fmt: skip
     model, x = Net(heads()["gap"]).float(), images().float()
     table = audit.audit(
-        peers, model, x, 2, layer="features", symmetries=["mixing", "shift"]
+        others, model, x, 2, layer="features", symmetries=["mixing", "shift"]
     ).table()
     assert table.loc["captum LayerGradCam", "mixing"] == "unchanged"
     assert table.loc["captum LayerGradCam", "shift"].startswith("one constant")
@@ -434,9 +457,10 @@ class Detached(Net):
 
 def test_no_map_that_cannot_be_made_is_audited():
     model = Detached(heads()["gap"])
-    assert audit.cut(model, images(), "features") is None
+    with pytest.raises(Uncut, match="no gradient of the target reaches it"):
+        cut(model, images(), "features")
     with torch.no_grad():
-        assert audit.cut(Net(heads()["gap"]), images(), "features") is not None
+        assert isinstance(cut(Net(heads()["gap"]), images(), "features"), Place)
     with pytest.raises(ValueError, match="no gradient of the target reaches it"):
         audit.audit([zerocam.grad_cam], model, images(), layer="features")
 
@@ -483,14 +507,48 @@ def prepared() -> Net:
 @pytest.mark.parametrize("make", [Normed, Rounded, lambda _head: prepared()])
 def test_a_head_is_used_only_if_scores_and_gradients_are_the_models(make):
     model = make(heads()["gap"])
-    place = audit.cut(model, images(), "features")
     every = zerocam.tap(model, images(), 2, layer="features")
-    if place is not None:
+    try:
+        place = cut(model, images(), "features")
+    except Uncut:
+        place = None
+    else:
         head = zerocam.tap(place.model, place.x, 2, layer=place.layer)
         torch.testing.assert_close(head.y, every.y)
         torch.testing.assert_close(head.G, every.G)
     report = audit.audit([methods.hires_cam], model, images(), 2, layer="features")
     assert report.ran_on["hires_cam"] == ("head" if place else "whole model")
+
+
+class Twice(Net):
+    """Runs its features twice."""
+
+    def forward(self, x):
+        return self.head(self.features(x) + self.features(-x))
+
+
+class Inside(Net):
+    """Its layer is made inside a head whose last linear layer stands before it."""
+
+    def __init__(self, head):
+        super().__init__(head)
+        self.register_module("first", nn.Sequential(nn.Flatten(), nn.Linear(16, 16).double()))
+
+    def forward(self, x):
+        return self.head(self.features(self.first(x).view_as(x)))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (Twice, "the layer runs 2 times"),
+        (Normed, "has other gradients"),
+        (Inside, "its last linear layer is not behind the layer"),
+    ],
+)
+def test_why_a_model_is_not_cut(make, why):
+    with pytest.raises(Uncut, match=why):
+        cut(make(heads()["gap"]), images(), "features")
 
 
 def test_a_head_of_attention_ends_in_its_classifier():
@@ -522,7 +580,7 @@ class Keeps(Net):
 def test_a_model_that_keeps_activations_is_audited_and_keeps_no_tracers():
     model, x = Keeps(heads()["gap"]), images()
     y = model(x)  # kept with their graph, which deepcopy refuses
-    symmetries.reparametrize(model, "features", symmetries.random_symmetry("mixing", K, 0), x=x)
+    recode.reparametrize(model, "features", symmetries.random_symmetry("mixing", K, 0), x=x)
     report = audit.audit([audit.signed(zerocam.grad_cam)], model, x, 2, layer="features")
     assert report.table().iloc[0]["mixing"] == "unchanged"
     assert isinstance(model.seen, torch.Tensor)

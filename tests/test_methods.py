@@ -3,9 +3,11 @@
 What each method keeps and loses under a change of coordinates is in test_symmetries.py.
 """
 
+import functools
 import inspect
 import math
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -506,3 +508,47 @@ def test_ablation_in_one_thread_does_not_reach_another():
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# ---- methods are values -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", EQUATIONS, ids=named)
+def test_a_tap_at_hand_gives_the_map_that_the_method_gives(method):
+    model = net("flat mlp")
+    made = zerocam.tap(model, images(), 3, layer="features")
+    assert torch.equal(method.of(made), maps(method, model))
+    assert torch.equal(method.of(made, relu=False), maps(replace(method, relu=False), model))
+
+
+@pytest.mark.parametrize("method", PERTURBING, ids=named)
+def test_a_method_that_needs_the_model_does_not_take_a_tap(method):
+    made = zerocam.tap(net("gap"), images(), 3, layer="features")
+    with pytest.raises(ValueError, match=f"got {method.name}, which needs the (head|image), want"):
+        method.of(made)
+
+
+def test_a_method_remembers_its_choices_and_a_call_overrides_them():
+    A = integers(2, K, h, w, seed=2)
+    centred = replace(methods.eigen_cam, options={"centred": True})
+    made = zerocam.hooks.Tap(A, A, A[:, :, 0, 0], A[:, 0, 0, 0])
+    expected = methods.eigen_cam.equation(A, centred=True)
+    assert torch.equal(centred.of(made), expected)
+    assert torch.equal(methods.eigen_cam.of(made, centred=True), expected)
+    assert torch.equal(centred.of(made, centred=False), methods.eigen_cam.of(made))
+    assert "centred=True" in repr(centred)
+    with pytest.raises(TypeError, match="center"):
+        methods.eigen_cam.of(made, center=True)
+
+
+def test_any_callable_is_wrapped_as_what_it_is():
+    wrap, partial = methods.Method.wrap, functools.partial
+    assert wrap(methods.lafam).needs == "activations"
+    assert wrap(zerocam.grad_cam).equation is zerocam.cam.referenced_map
+    chosen = wrap(partial(partial(methods.eigen_cam, centred=False), centred=True, relu=True))
+    assert (chosen.options, chosen.relu) == ({"centred": True}, True)
+    assert (wrap(methods.score_cam).needs, wrap(methods.ablation_cam).needs) == ("image", "head")
+    # a choice of the run leaves no shared tap, but the head will do
+    assert wrap(partial(methods.hires_cam, call=0)).needs == "head"
+    assert wrap(partial(methods.score_cam, call=0)).needs == "image"
+    assert wrap(lambda *_, **__: None).needs == "image"

@@ -10,9 +10,10 @@ import zerocam
 from zerocam import audits
 from zerocam._moved import MOVED, find
 
+PEERS = ["captum_method", "pytorch_grad_cam_method", "torchcam_method"]
 # Public names of version 1.0.0 by module, written down when they moved.
 VERSION_1 = {
-    "audit": ["METHODS", "AuditReport", "audit", "compare", "cut", "signed", "captum_method"],
+    "audit": ["METHODS", "AuditReport", "audit", "compare", "cut", "signed", *PEERS],
     "cam": ["Tap", "activations", "channel_axis", "channels_first", "find_layer", "tokens_to_map"],
     "checks": ["EXERCISES", "attempt"],
     "encodings": ["decode", "encode", "loss_for", "minus_one_hot", "one_hot", "scaled"],
@@ -26,6 +27,7 @@ VERSION_1 = {
     ],
     "photos": ["CREDITS", "collage", "pairs", "photograph"],
     "scenes": ["digit_scenes", "digits", "scene"],
+    "symmetries": ["BorderWarning", "last_linear", "reparametrize", "rounding", "softmax_rows"],
     "training": ["accuracy", "fit", "mirrored", "ship", "train_scene_net"],
 }
 

@@ -10,7 +10,8 @@ from zerocam import methods
 from zerocam.lab.nets import SceneNet
 from zerocam.lab.scenes import digit_scenes, scene
 from zerocam.lab.training import fit
-from zerocam.symmetries import reparametrize, sign_flip
+from zerocam.recode import reparametrize
+from zerocam.symmetries import sign_flip
 
 AT = {"layer": "features", "relu": False}
 E = torch.tensor([-1.0, 1.0] * 16).double()

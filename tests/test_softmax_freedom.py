@@ -15,7 +15,8 @@ from zerocam import grad_cam, grad_cam_all, targets
 from zerocam.lab.nets import SceneNet
 from zerocam.lab.scenes import digit_scenes
 from zerocam.lab.training import fit
-from zerocam.symmetries import SoftmaxShift, last_linear, reparametrize
+from zerocam.recode import last_linear, reparametrize
+from zerocam.symmetries import SoftmaxShift
 
 POOL = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
 FEATURES = integers_like(1, K, h, w).map(torch.abs)  # as behind a ReLU: none is negative

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 import zerocam
 from zerocam import methods, references, targets
 from zerocam import symmetries as sym
-from zerocam.symmetries import Affine, BorderWarning, SoftmaxShift, reparametrize
+from zerocam.recode import BorderWarning, last_linear, reparametrize
+from zerocam.symmetries import Affine, SoftmaxShift
 
 A_, t_ = integers_like(2, K, h, w), integers_like(K)
 AFFINE = st.builds(sym.affine, unimodular(K), t_)
@@ -905,7 +906,7 @@ def test_the_precision_of_the_model_is_kept():
         (lambda: sym.random_symmetry("shear", 3), "'shear', wanted one of permutation, scaling"),
         (lambda: sym.shift(torch.ones(4))(torch.ones(2, K, 5, 6)), "wanted 4 channels on axis 1"),
         (lambda: SoftmaxShift(torch.ones(4))(torch.ones(C, K)), "v of length 4, wanted 3"),
-        (lambda: sym.last_linear(nn.ReLU()), "a ReLU without nn.Linear"),
+        (lambda: last_linear(nn.ReLU()), "a ReLU without nn.Linear"),
         (lambda: reparametrize(nn.Sequential(nn.Linear(3, 1)), "0", SoftmaxShift(torch.ones(3))),
          "softmax shift: got one score from '0', wanted two or more"),
         (lambda: reparametrize(net("gap"), "feature", sym.shift(T_SHIFT)), "nearest: features"),

@@ -15,7 +15,8 @@ from zerocam.lab.nets import SceneNet
 from zerocam.lab.scenes import digit_scenes
 from zerocam.lab.studies import DropTo, he, load
 from zerocam.lab.training import fit
-from zerocam.symmetries import reparametrize, shift
+from zerocam.recode import reparametrize
+from zerocam.symmetries import shift
 
 F64 = torch.float64
 

@@ -11,7 +11,7 @@ from zerocam.cam import (
 )
 from zerocam.hooks import activations, channels_first, tap, tokens_to_map
 from zerocam.layers import suggest_layer
-from zerocam.symmetries import reparametrize
+from zerocam.recode import reparametrize
 
 _moved.install()  # modules of version 1 under their old names
 

@@ -14,8 +14,11 @@ from typing import Any
 
 LAYERS, NETS = "zerocam.layers", "zerocam.lab.nets"
 HOOKS = ("Tap", "activations", "channel_axis", "channels_first", "find_layer", "tokens_to_map")
+PEERS = ("captum_method", "pytorch_grad_cam_method", "torchcam_method")
+RECODE = ("BorderWarning", "last_linear", "reparametrize", "rounding", "softmax_rows")
 MOVED: dict[str, dict[str, str]] = {  # old module: {name: new module}, "" for all other names
-    "zerocam.audit": {"": "zerocam.audits"},
+    "zerocam.audit": {"": "zerocam.audits", "cut": "zerocam.cut"}
+    | dict.fromkeys(PEERS, "zerocam.peers"),
     "zerocam.cam": dict.fromkeys(HOOKS, "zerocam.hooks"),
     "zerocam.checks": {"": "zerocam.lab.exercises"},
     "zerocam.encodings": {"": "zerocam.lab.encodings"},
@@ -32,6 +35,7 @@ MOVED: dict[str, dict[str, str]] = {  # old module: {name: new module}, "" for a
         ("CREDITS", "FILES", "collage", "pairs", "photograph"), "zerocam.lab.pictures"
     ),
     "zerocam.scenes": {"": "zerocam.lab.scenes"},
+    "zerocam.symmetries": dict.fromkeys(RECODE, "zerocam.recode"),
     "zerocam.training": {"": "zerocam.lab.training"},
 }
 

@@ -118,15 +118,20 @@ def grad_cam(
              [0.5000, 0.0000]]])
     """
     A, G, *_ = tap(model, x, target, layer=layer, reshape=reshape, call=call)
-    return _grad_cam_of_tap(A, G, relu=relu, reference=reference).to(x.dtype)
-
-
-def _grad_cam_of_tap(A: Features, G: Features, *, relu: bool = True, reference: Zero = None) -> Map:
-    M = signed_map(channel_weights(G), _referenced(A, reference))
+    M = referenced_map(A, G, reference=reference).to(x.dtype)
     return M.relu() if relu else M
 
 
-grad_cam.of_tap = _grad_cam_of_tap  # methods that need A and G alone can share one tap
+def referenced_map(A: Features, G: Features, *, reference: Zero = None) -> Map:
+    """M = sum_k alpha_k (A_k - r_k), alpha = `channel_weights(G)`: `grad_cam` from its tensors.
+
+    In [score], signed.  Raises ValueError for a reference that does not fit A.
+
+    >>> A, G = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[2.0, 4.0]]]])
+    >>> referenced_map(A, G), referenced_map(A, G, reference=torch.tensor(2.0))
+    (tensor([[[3., 9.]]]), tensor([[[-3.,  3.]]]))
+    """
+    return signed_map(channel_weights(G), _referenced(A, reference))
 
 
 def grad_cam_all(
@@ -226,9 +231,8 @@ def explain_blank(
     A, G, *_ = tap(model, x, target, layer=layer, reshape=reshape, call=call)
     alpha = channel_weights(G)
     reasons = []
-    for fired, weights, M in zip(
-        A, alpha, signed_map(alpha, _referenced(A, reference)), strict=True
-    ):
+    maps = referenced_map(A, G, reference=reference)
+    for fired, weights, M in zip(A, alpha, maps, strict=True):
         low, high = M.min().item(), M.max().item()
         if not (fired.any() or M.any()):
             reasons.append("silent layer")

@@ -24,7 +24,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,7 +38,6 @@ from torch import Tensor, nn
 
 from zerocam import (
     explain_blank,
-    grad_cam,
     hooks,
     imagenet,
     layers,
@@ -47,6 +46,7 @@ from zerocam import (
     targets,
 )
 from zerocam.audits import AuditReport, audit
+from zerocam.methods import GRAD_CAM, Method
 from zerocam.page import Asked, server
 from zerocam.photos import read_photo
 
@@ -157,33 +157,20 @@ class Explanation:
 
     def record(self, out: list[str], symmetries: dict[str, Any] | None = None) -> dict[str, Any]:
         """What is needed to make the map again, and the map: for .json, .npz and .png."""
-        case = self.case
+        case, layer = self.case, self.case.where["layer"]
         arguments = {
-            "command": "map",
-            "photo": case.photo.name,
-            "layer": None if case.why else case.where["layer"],
-            "c": case.c,
-            "size": case.photo.pixels.shape[-1],
-            "target": self.target,
-            "reference": self.reference,
-            "model": case.network.name,
-            "weights": case.network.weights,
-            "out": out,
-        }
+            "command": "map", "photo": case.photo.name, "layer": None if case.why else layer,
+            "c": case.c, "size": case.photo.pixels.shape[-1], "target": self.target,
+            "reference": self.reference, "model": case.network.name,
+            "weights": case.network.weights, "out": out,
+        }  # fmt: skip
         record = {
-            "arguments": arguments,
-            "photo_sha256": case.photo.sha256,
-            "class": case.c,
-            "class_name": case.class_name,
-            "score": case.y[case.c].item(),
-            "target": self.target,
-            "layer": case.where["layer"],
-            "reference": self.reference,
-            "shape": list(self.M.shape),
-            "map": self.M.tolist(),
-            "blank": self.blank,
+            "arguments": arguments, "photo_sha256": case.photo.sha256,
+            "class": case.c, "class_name": case.class_name, "score": case.y[case.c].item(),
+            "target": self.target, "layer": layer, "reference": self.reference,
+            "shape": list(self.M.shape), "map": self.M.tolist(), "blank": self.blank,
             "versions": _versions(),
-        }
+        }  # fmt: skip
         return record if symmetries is None else record | {"symmetries": symmetries}
 
     def symmetries(self) -> dict[str, Any]:
@@ -296,8 +283,9 @@ def explain(case: Case, target: str = "logit", reference: str = "zero") -> Expla
     return Explanation(case, target, reference, M, blank)
 
 
-def _method(reference: str) -> Callable[..., Tensor]:
-    return functools.partial(grad_cam, relu=False, reference=getattr(references, reference))
+def _method(reference: str) -> Method:
+    """Grad-CAM, signed, counted from a reference."""
+    return replace(GRAD_CAM, relu=False, options={"reference": getattr(references, reference)})
 
 
 def _kind_of_score(y: Float[Tensor, " C"], c: int) -> str:

@@ -351,6 +351,11 @@ def score(y: Tensor, target: Target | Classes) -> Tensor:
     return s
 
 
+def any_score(y: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:
+    """A target that listens to every score, also in a head whose rows sum to zero."""
+    return (y + y.square()).sum(1)
+
+
 def refuse_bad_input(model: nn.Module, x: Any) -> None:
     """ValueError for a model that cannot be hooked, or an x that is no batch of images."""
     parallel = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)

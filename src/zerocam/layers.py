@@ -87,7 +87,7 @@ def _unfit(
     model: nn.Module, x: Tensor, name: str, out: Tensor, where: dict[str, Any], y: Any
 ) -> str | None:
     """Why a layer is no place for a heatmap; None if it is one."""
-    A, G, *_ = hooks.tap(model, x, _any_score, layer=name, **where)
+    A, G, *_ = hooks.tap(model, x, hooks.any_score, layer=name, **where)
     if A.shape[1] == y.shape[1]:
         c = int(y[0].argmax())
         heard = hooks.tap(model, x, c, layer=name, **where).G.flatten(2).any(2)[0]
@@ -105,11 +105,6 @@ def _unfit(
         y = model(leaf * 1)
         way = y.requires_grad and torch.autograd.grad(y.sum(), leaf, allow_unused=True)[0]
     return "part of the image goes round it" if isinstance(way, Tensor) else None
-
-
-def _any_score(y: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:
-    """A target that listens to every score, also in a head whose rows sum to zero."""
-    return (y + y.square()).sum(1)
 
 
 def _grid(out: Tensor, x: Tensor) -> dict[str, Any] | None:

@@ -18,25 +18,31 @@
 Read the units: a map in [score] has a chance to survive a change of the unit of A, a map in [a]
 has none.  Maps come back at the layer's resolution and are not normalised.  Arguments, refusals
 and side effects are those of `zerocam.grad_cam`, which alone takes a reference.
-`hires_cam.equation(A, G)` and its like are the bare equations, for tensors already at hand.
+
+Each of these is a `Method`, a value: call it like `grad_cam`, or give it a tap that you have made
+already, `hires_cam.of(zerocam.tap(model, x, 281, layer="features"))`, or the tensors alone,
+`hires_cam.equation(A, G)`.  `dataclasses.replace(hires_cam, relu=False)` is the same without its
+final ReLU.
 """
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from zerocam.cam import Map, signed_map
+from zerocam.cam import Map, grad_cam, referenced_map, signed_map
 from zerocam.hooks import (
     Features,
     Layer,
     Reshape,
+    Tap,
     activations,
     channel_axis,
     find_layer,
@@ -49,49 +55,123 @@ from zerocam.hooks import (
 from zerocam.metrics import enlarge, normalise
 from zerocam.targets import Classes, Target, logit
 
+Needs = Literal["activations", "gradient", "head", "image"]
 
-def _method(*, relu: bool) -> Callable[[Callable[..., Map]], Callable[..., Map]]:
-    """Make a method (model, x, target, *, layer, ...) -> (N, h, w) of an equation in A (and G)."""
-    by_default = relu
 
-    def wrap(equation: Callable[..., Map]) -> Callable[..., Map]:
-        own = inspect.signature(equation).parameters
-        needs_G = "G" in own
+@dataclass(frozen=True, eq=False, repr=False)
+class Method:
+    """A heatmap from one layer: what it computes, what it needs for that, and its choices.
 
-        def method(
-            model: nn.Module,
-            x: Tensor,
-            target: Target | Classes = None,
-            *,
-            layer: Layer,
-            relu: bool = by_default,
-            reshape: Reshape | None = None,
-            call: int | None = None,
-            **choices: Any,
-        ) -> Map:
-            at: dict[str, Any] = {"layer": layer, "reshape": reshape, "call": call}
-            A, G = (
-                tap(model, x, target, **at)[:2] if needs_G else (activations(model, x, **at), None)
+        equation   needs "activations": A -> M;  "gradient": (A, G) -> M, signed, (N, h, w);
+                   "head": (model, x, target, *, layer, ...) -> M, where the part of the model
+                   behind the layer will do;  "image": the same, where it will not
+        relu       whether a ReLU ends it; None: the method does not offer the choice
+        options    other keywords of the equation, such as {"centred": True}
+        name       the equation's name
+
+    >>> A = torch.tensor([[[[1.0, -2.0]]]])
+    >>> times_two = Method(lambda A: 2 * A.sum(1), "activations", name="twice the sum")
+    >>> net = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> times_two(net, A, layer="0"), replace(times_two, relu=False)(net, A, layer="0")
+    (tensor([[[2., 0.]]]), tensor([[[ 2., -4.]]]))
+    """
+
+    equation: Callable[..., Map]
+    needs: Needs
+    relu: bool | None = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Look like the equation to help() and to doctest."""
+        name = self.name or getattr(self.equation, "__name__", "method")
+        for key, value in {
+            "name": name,
+            "__name__": name,
+            "__doc__": self.equation.__doc__,
+            "__wrapped__": self.equation,
+            "__signature__": self._signature(),
+        }.items():
+            object.__setattr__(self, key, value)  # the dataclass is frozen
+
+    def __call__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        target: Target | Classes = None,
+        *,
+        layer: Layer,
+        relu: bool | None = None,
+        reshape: Reshape | None = None,
+        call: int | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """The map (N, h, w), on x's device and dtype; arguments and refusals as in `grad_cam`."""
+        if self.needs == "gradient":
+            made = tap(model, x, target, layer=layer, reshape=reshape, call=call)
+            return self.of(made, relu=relu, **options).to(x.dtype)
+        if self.needs == "activations":
+            A = activations(model, x, layer=layer, reshape=reshape, call=call)
+            return self._ended(self.equation(A, **self.options | options), relu).to(x.dtype)
+        chosen = {"relu": self.relu if relu is None else relu, "reshape": reshape, "call": call}
+        options = {k: v for k, v in chosen.items() if v is not None} | self.options | options
+        return torch.as_tensor(self.equation(model, x, target, layer=layer, **options))
+
+    def __repr__(self) -> str:
+        options = "".join(f", {key}={value!r}" for key, value in self.options.items())
+        return f"<{self.name} of the {self.needs}, relu={self.relu}{options}>"
+
+    def of(self, tap: Tap, *, relu: bool | None = None, **options: Any) -> Map:
+        """The map from activations and gradients at hand, as `zerocam.tap` leaves them.
+
+        Raises ValueError for a method that needs more than these.
+        """
+        if self.needs not in ("activations", "gradient"):
+            raise ValueError(
+                f"method: got {self.name}, which needs the {self.needs}, wanted one made of A and "
+                "G alone; call it with the model"
             )
-            return of_tap(A, G, relu=relu, **choices).to(x.dtype)
+        given = (tap.A, tap.G) if self.needs == "gradient" else (tap.A,)
+        return self._ended(self.equation(*given, **self.options | options), relu)
 
-        def of_tap(
-            A: Features, G: Features | None, *, relu: bool = by_default, **choices: Any
-        ) -> Map:
-            M = equation(A, G, **choices) if needs_G else equation(A, **choices)
-            return M.relu() if relu else M
+    @classmethod
+    def wrap(cls, function: Callable[..., Map]) -> "Method":
+        """Any callable (model, x, target, *, layer) -> (N, h, w) as a method that needs the image.
 
-        shown = [p for p in inspect.signature(method).parameters.values() if p.name != "choices"]
-        shown += [p for p in own.values() if p.kind is p.KEYWORD_ONLY]
-        functools.update_wrapper(method, equation)
-        method.__signature__ = inspect.Signature(shown, return_annotation=Map)  # what help() shows
-        method.equation, method.of_tap = equation, of_tap
-        return method
+        One that looks at nothing before the layer may say so: ``function.on_head = True``.  A
+        `Method` is returned as it is; functools.partial of one, or of `grad_cam`, is that method
+        with these choices.
+        """
+        inner, chosen = function, {}
+        while isinstance(inner, functools.partial) and not inner.args:
+            inner, chosen = inner.func, inner.keywords | chosen
+        known = GRAD_CAM if inner is grad_cam else inner
+        if isinstance(known, cls) and chosen.keys().isdisjoint(("reshape", "call")):
+            relu = chosen.pop("relu", known.relu)
+            return replace(known, relu=relu, options={**known.options, **chosen})
+        on_head = known.needs != "image" if isinstance(known, cls) else False
+        needs: Needs = "head" if getattr(inner, "on_head", on_head) else "image"
+        return cls(function, needs, relu=None)
 
-    return wrap
+    def _ended(self, M: Map, relu: bool | None) -> Map:
+        return M.relu() if (self.relu if relu is None else relu) else M
+
+    def _signature(self) -> inspect.Signature:
+        """That of `grad_cam` without its reference, and the equation's own options."""
+        if self.needs in ("head", "image"):
+            return inspect.signature(self.equation)
+        shown = inspect.signature(grad_cam).parameters
+        common = [p for name, p in shown.items() if name != "reference"]
+        common = [p.replace(default=self.relu) if p.name == "relu" else p for p in common]
+        own = inspect.signature(self.equation).parameters.values()
+        own = [p for p in own if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        return inspect.Signature([*common, *own], return_annotation=Map)
 
 
-@_method(relu=True)
+GRAD_CAM = Method(referenced_map, "gradient", name="grad_cam")  # `grad_cam` is its function
+
+
+@functools.partial(Method, needs="gradient")
 def hires_cam(A: Features, G: Features) -> Map:
     """M_ij = sum_k G_kij A_kij: Grad-CAM without averaging the gradient.
 
@@ -103,11 +183,15 @@ def hires_cam(A: Features, G: Features) -> Map:
     one constant only if G does not vary over positions.
 
     Source: Draelos and Carin, arXiv:2011.08891.
+
+    >>> A, G = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[4.0, -1.0]]]])
+    >>> hires_cam.equation(A, G)
+    tensor([[[ 4., -2.]]])
     """
     return (G * A).sum(1)
 
 
-@_method(relu=True)
+@functools.partial(Method, needs="gradient")
 def layer_cam(A: Features, G: Features) -> Map:
     """M_ij = sum_k relu(G_kij) A_kij: only positions whose increase would raise s count.
 
@@ -115,11 +199,15 @@ def layer_cam(A: Features, G: Features) -> Map:
     asks which way a channel points, and that is a convention.
 
     Source: Jiang et al., LayerCAM, IEEE TIP 2021.
+
+    >>> A, G = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[4.0, -1.0]]]])
+    >>> layer_cam.equation(A, G)  # the second position would lower the score
+    tensor([[[4., 0.]]])
     """
     return (G.relu() * A).sum(1)
 
 
-@_method(relu=True)
+@functools.partial(Method, needs="gradient")
 def grad_cam_pp(A: Features, G: Features) -> Map:
     """M = sum_k alpha_k A_k,  alpha_k = sum_ij relu(G_kij) / (2 + G_kij sum_ab A_kab).
 
@@ -131,13 +219,17 @@ def grad_cam_pp(A: Features, G: Features) -> Map:
     small or zero; where it is exactly zero the position counts nothing.
 
     Source: Chattopadhyay et al., WACV 2018, arXiv:1710.11063.
+
+    >>> A, G = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[0.5, -1.0]]]])
+    >>> grad_cam_pp.equation(A, G)  # alpha = 0.5 / (2 + 0.5 * 4)
+    tensor([[[0.1250, 0.3750]]])
     """
     denominator = 2 + G * A.sum((2, 3), keepdim=True)
     share = torch.where(denominator == 0, 0, G.relu() / denominator)
     return signed_map(share.sum((2, 3)), A)
 
 
-@_method(relu=True)
+@functools.partial(Method, needs="gradient")
 def xgrad_cam(A: Features, G: Features) -> Map:
     """M = sum_k alpha_k A_k,  alpha_k = sum_ij G_kij A_kij / sum_ij A_kij.
 
@@ -148,13 +240,17 @@ def xgrad_cam(A: Features, G: Features) -> Map:
     Invariant under permutation, scaling and sign flips.
 
     Source: Fu et al., BMVC 2020, arXiv:2008.02312.
+
+    >>> A, G = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[4.0, 8.0]]]])
+    >>> xgrad_cam.equation(A, G)  # alpha = (4 + 24) / 4
+    tensor([[[ 7., 21.]]])
     """
     total = A.sum((2, 3))
     alpha = torch.where(total == 0, 0, (G * A).sum((2, 3)) / total)
     return signed_map(alpha, A)
 
 
-@_method(relu=False)
+@functools.partial(Method, needs="activations", relu=False)
 def eigen_cam(A: Features, *, centred: bool = False) -> Map:
     """M = X v_1: positions along the strongest direction of the activations, no class involved.
 
@@ -166,6 +262,10 @@ def eigen_cam(A: Features, *, centred: bool = False) -> Map:
     shift; under a shift only if centred.  All zeros for X = 0.
 
     Source: Muhammad and Yeasin, IJCNN 2020, arXiv:2008.00299; centring as in pytorch-grad-cam.
+
+    >>> A = torch.tensor([[[[3.0, -6.0]], [[4.0, -8.0]]]])  # all along (3, 4) / 5
+    >>> eigen_cam.equation(A).round(decimals=3)
+    tensor([[[-5., 10.]]])
     """
     X = A.flatten(2)
     if centred:
@@ -176,17 +276,21 @@ def eigen_cam(A: Features, *, centred: bool = False) -> Map:
     return (M * peak.sign()).unflatten(1, A.shape[2:])
 
 
-@_method(relu=False)
+@functools.partial(Method, needs="activations", relu=False)
 def lafam(A: Features) -> Map:
     """M_ij = 1/K sum_k A_kij: how strongly a position excites the layer, no class involved.
 
     Invariant under permutation and the softmax shift; a shift t adds the mean of t.
 
     Source: Karjauv and Albayrak, arXiv:2407.06059 (there min-max scaled and enlarged).
+
+    >>> lafam.equation(torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]]))
+    tensor([[[2.0000, 0.5000]]])
     """
     return A.mean(1)
 
 
+@functools.partial(Method, needs="image")
 def score_cam(
     model: nn.Module,
     x: Tensor,
@@ -213,6 +317,11 @@ def score_cam(
     Invariant under permutation.  A shift t moves no mask and adds the constant alpha . t.
 
     Source: Wang et al., CVPR Workshops 2020, arXiv:1910.01279.
+
+    >>> net = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> x = torch.tensor([[[[4.0, 0.0]]]])
+    >>> score_cam(net, x, 0, layer="0")  # a single channel has the weight 1
+    tensor([[[4., 0.]]])
     """
     A = activations(model, x, layer=layer, reshape=reshape, call=call)
     with _scorer(model, x, target) as score_of:
@@ -225,6 +334,7 @@ def score_cam(
     return M.relu() if relu else M
 
 
+@functools.partial(Method, needs="head")
 def ablation_cam(
     model: nn.Module,
     x: Tensor,
@@ -251,6 +361,11 @@ def ablation_cam(
     Invariant under permutation.  Raises ValueError where s(A) = 0, besides the usual.
 
     Source: Desai and Ramaswamy, WACV 2020.
+
+    >>> net = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> x = torch.tensor([[[[4.0, 0.0]], [[0.0, 2.0]]]])
+    >>> ablation_cam(net, x, 0, layer="0")  # without channel 0 the whole score is lost: 1
+    tensor([[[4., 0.]]])
     """
     A = activations(model, x, layer=layer, reshape=reshape, call=call)
     value = to(A) if callable(to) else torch.as_tensor(to).to(A)

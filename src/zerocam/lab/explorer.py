@@ -29,7 +29,8 @@ from zerocam import imagenet, metrics, references, targets
 from zerocam.cam import channel_weights, grad_cam, signed_map
 from zerocam.hooks import Layer, activations, tap
 from zerocam.lab import nets, pictures, scenes
-from zerocam.symmetries import reparametrize, shift
+from zerocam.recode import reparametrize
+from zerocam.symmetries import shift
 from zerocam.targets import Classes, Target
 
 FOLDER = Path(__file__).parent

@@ -53,7 +53,8 @@ from zerocam.metrics import (
     normalise,
     pointing,
 )
-from zerocam.symmetries import softmax_rows
+from zerocam.recode import softmax_rows
+from zerocam.symmetries import KINDS
 
 Numbers = dict[str, float | str]
 Found = Mapping[str, float | str | Tensor]
@@ -628,7 +629,7 @@ def families(seed: int) -> Found:
         "layer": where["layer"],
         "reading": readings.get(where.get("reshape"), "tokens"),
         "signs": "both" if A.min() < 0 else "never negative",
-        **{k: report.verdict("map", k).partition(" (")[0] for k in ("mixing", "shift")},
+        **{k: report.verdict("map", k).kind for k in ("mixing", "shift")},
         "side": x.shape[2],
         **dict(zip(("channels", "rows", "columns"), A.shape, strict=True)),
     }
@@ -682,9 +683,10 @@ def photographs(seed: int) -> Found:
     with torch.no_grad():
         c = int(net(alone)[1].argmax())
     report = audit(METHODS, net, x, c, layer="features", seed=seed)
-    letters = {"unchanged": "=", "one": "c", "changes": "x", "error": "!"}
-    for method, row in report.table().to_dict("index").items():
-        found[f"audit_{method}"] = "".join(letters[v.split()[0]] for v in row.values())
+    letters = {"unchanged": "=", "one constant": "c", "changes": "x", "error": "!"}
+    for method in METHODS:
+        verdicts = [report.verdict(method, kind) for kind in KINDS]
+        found[f"audit_{method}"] = "".join(letters[v.kind] for v in verdicts)
     return found
 
 

@@ -1,0 +1,70 @@
+"""Heatmaps of other libraries, as methods with the signature of this one.
+
+They come as they are: some with a ReLU, scaled from lowest to highest, enlarged to the image.  The
+libraries are in the extra `lab`.
+"""
+
+import copy
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from zerocam.extras import extra
+from zerocam.hooks import Layer, find_layer
+from zerocam.targets import Classes
+
+Method = Callable[..., Tensor]
+
+
+def captum_method(name: str = "LayerGradCam") -> Method:
+    """A layer attribution of Captum, summed over channels; its default keeps the sign."""
+    with extra("lab"):
+        from captum import attr
+
+    def method(model: nn.Module, x: Tensor, target: Classes = None, *, layer: Layer) -> Tensor:
+        module = find_layer(model, layer)[1]
+        return getattr(attr, name)(model, module).attribute(x, target=target).sum(1).detach()
+
+    return _adapter(method, f"captum {name}")
+
+
+def pytorch_grad_cam_method(name: str = "GradCAM") -> Method:
+    """A method of pytorch-grad-cam as it comes: ReLU, min-max, enlarged to x."""
+    with extra("lab"):
+        import pytorch_grad_cam
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    def method(model: nn.Module, x: Tensor, target: Classes = None, *, layer: Layer) -> Tensor:
+        classes = torch.as_tensor(target).expand(len(x)).tolist()
+        with getattr(pytorch_grad_cam, name)(model, [find_layer(model, layer)[1]]) as cam:
+            return torch.from_numpy(cam(x, [ClassifierOutputTarget(c) for c in classes]))
+
+    return _adapter(method, f"pytorch-grad-cam {name}")
+
+
+def torchcam_method(name: str = "GradCAM") -> Method:
+    """A method of TorchCAM as it comes: ReLU, min-max, at the layer's resolution."""
+    with extra("lab"):
+        from torchcam import methods
+
+    def method(model: nn.Module, x: Tensor, target: Classes = None, *, layer: Layer) -> Tensor:
+        classes = torch.as_tensor(target).expand(len(x)).tolist()
+        with getattr(methods, name)(model, find_layer(model, layer)[1]) as cam:
+            return cam(classes, model(x))[0].detach()
+
+    return _adapter(method, f"TorchCAM {name}")
+
+
+def _adapter(method: Method, name: str) -> Method:
+    """Named, working on a copy of the model: some peers change its mode or its gradients."""
+
+    @functools.wraps(method)
+    def on_a_copy(model: nn.Module, x: Tensor, target: Classes = None, *, layer: Layer) -> Tensor:
+        at, _ = find_layer(model, layer)
+        with torch.enable_grad():
+            return method(copy.deepcopy(model), x, target, layer=at)
+
+    on_a_copy.__name__ = name
+    return on_a_copy
