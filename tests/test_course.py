@@ -142,6 +142,7 @@ MISTAKEN = {
     "centre_head": "    net.head.linear.weight.data -= 1\n    return net",
     "blind": "    return torch.equal(M, M.relu())",
     "absorb": "    return -m * W.sum((1, 2, 3)), 0",
+    "doubly_centred": "    return M - M.mean((2, 3), keepdim=True)",
     "added_by": "    return grad_cam(net, x, c, layer='features', relu=False)",
     "stretch": "    return A / A.max()",
     "one_story": "    return (M[:, None] - M).mean((2, 3)).abs() < 1e-3 * M.abs().max()",
