@@ -260,7 +260,11 @@ WRONG = [
     ("absorb", "not the mean", lambda W, m: (-W.flatten(1).mean(1) * m, m)),
     ("absorb", "One sum", lambda W, m: (-W.sum().repeat(len(W)) * m, m)),
     ("absorb", "weights are left out", lambda W, m: (-m * torch.ones(len(W)), m)),
-    ("doubly_centred", "over positions is gone", lambda M: M - M.flatten(2).mean(2)[..., None, None]),
+    (
+        "doubly_centred",
+        "over positions is gone",
+        lambda M: M - M.flatten(2).mean(2)[..., None, None],
+    ),
     ("doubly_centred", "over classes is gone", lambda M: M - M.mean(1)[:, None]),
     (
         "doubly_centred",
