@@ -70,6 +70,15 @@ def centre_by_loop(net):
     return new
 
 
+def centre_twice_by_loop(M):
+    out = M.clone()
+    for image in out:
+        for k in range(len(image)):
+            image[k] -= image[k].sum() / image[k].numel()
+        image -= sum(image) / len(image)
+    return out
+
+
 def added_by_hand(net, x, without, c):
     A, G, *_ = zerocam.tap(net, x, c, layer="features")
     B = zerocam.activations(net, without, layer="features")
@@ -115,6 +124,16 @@ RIGHT = [
     ("blind", lambda rule, M: not (rule(M) != rule(M.clamp(min=0))).any()),
     ("blind", lambda rule, M: (rule(M) == rule(M * (M > 0))).all()),
     ("absorb", lambda W, m: (torch.stack([-(m * kernel).sum() for kernel in W]), torch.tensor(m))),
+    ("doubly_centred", centre_twice_by_loop),
+    (
+        "doubly_centred",  # the mean of everything is put back once
+        lambda M: (
+            M
+            + M.mean((1, 2, 3)).reshape(-1, 1, 1, 1)
+            - M.flatten(2).mean(2)[..., None, None]
+            - M.mean(1)[:, None]
+        ),
+    ),
     ("added_by", added_by_hand),
     (
         "added_by",  # the difference of two signed maps, since the head is linear
@@ -242,6 +261,29 @@ WRONG = [
     ("absorb", "not the mean", lambda W, m: (-W.flatten(1).mean(1) * m, m)),
     ("absorb", "One sum", lambda W, m: (-W.sum().repeat(len(W)) * m, m)),
     ("absorb", "weights are left out", lambda W, m: (-m * torch.ones(len(W)), m)),
+    (
+        "doubly_centred",
+        "over positions is gone",
+        lambda M: M - M.flatten(2).mean(2)[..., None, None],
+    ),
+    ("doubly_centred", "over classes is gone", lambda M: M - M.mean(1)[:, None]),
+    (
+        "doubly_centred",
+        "twice",
+        lambda M: M - M.mean(1)[:, None] - M.flatten(2).mean(2)[..., None, None],
+    ),
+    ("doubly_centred", "One number", lambda M: M - M.flatten(1).mean(1).reshape(-1, 1, 1, 1)),
+    (
+        "doubly_centred",
+        "mixed up",
+        lambda M: (M - M.mean(1)[:, None]) - (M - M.mean(1)[:, None]).mean((0, 2, 3), keepdim=True),
+    ),
+    (
+        "doubly_centred",
+        "goes over images",
+        lambda M: (M - M.mean(0)) - (M - M.mean(0)).mean((2, 3), keepdim=True),
+    ),
+    ("doubly_centred", "negative values", lambda M: centre_twice_by_loop(M).clamp(min=0)),
     ("added_by", "flipped", lambda net, x, y, c: added_by_hand(net, y, x, c)),
     ("added_by", "not used", lambda net, x, y, c: cam(net, x, c, relu=False)),
     ("added_by", "negative values", lambda net, x, y, c: added_by_hand(net, x, y, c).relu()),
@@ -405,8 +447,10 @@ def test_an_unknown_name_is_refused():
 def test_each_chapter_has_its_exercises(path):
     cells = json.loads(path.read_text())["cells"]
     text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    kinds = re.findall(r"^\*\*(\d)\. (Predict|Implement|Explore)\.\*\*", text, re.M)
-    assert kinds == [("1", "Predict"), ("2", "Implement"), ("3", "Explore")]
+    found = re.findall(r"^\*\*(\d)\. (Predict|By hand|Implement|Explore)\.\*\*", text, re.M)
+    assert [number for number, _ in found] == [str(i + 1) for i in range(len(found))]
+    kinds = [kind for _, kind in found if kind != "By hand"]  # some chapters have one
+    assert kinds == ["Predict", "Implement", "Explore"]
     after = text[text.index("## Exercises") : text.index("## What we know now")]
     assert set(re.findall("<summary>(.*)</summary>", after)) <= {"Solution"}
     assert "<summary>Solution</summary>" not in text[: text.index("## Exercises")]

@@ -1,4 +1,4 @@
-"""Chapter 11: one map for position-wise neighbours, and what the stored studies say."""
+"""Chapter 12: one map for position-wise neighbours, and what the stored studies say."""
 
 import os
 

@@ -1,12 +1,13 @@
 """What the answers of book/self-test.md say of a network is so."""
 
+import copy
 import re
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from zerocam import grad_cam, metrics, targets
+from zerocam import grad_cam, metrics, references, targets
 
 PAGE = (Path(__file__).parents[1] / "book" / "self-test.md").read_text(encoding="utf-8")
 
@@ -32,9 +33,9 @@ def spread(change):
     return (change.amax((1, 2)) - change.amin((1, 2))).max()
 
 
-def test_twelve_questions_each_with_an_answer_that_links_to_a_chapter():
+def test_thirteen_questions_each_with_an_answer_that_links_to_a_chapter():
     questions = re.split(r"^\*\*\d+\.\*\* ", PAGE, flags=re.M)[1:]
-    assert len(questions) == 12
+    assert len(questions) == 13
     assert all(q.count("<details><summary>Answer</summary>") == 1 for q in questions)
     assert all(re.search(r"notebooks/0[1-7]-", q) for q in questions)
 
@@ -116,3 +117,19 @@ def test_12_a_temperature_scales_the_centred_map_and_bends_that_of_the_probabili
     before, after = (signed(m, x, targets.probability(1)) for m in (old, new))
     ratio = after / before
     assert spread(ratio) > 0.1 * ratio.abs().max()
+
+
+def test_13_a_map_is_blank_where_the_layer_is_or_unmoved_by_a_bias():
+    """At a position made dark by a shift: Grad-CAM moves to 0 there, from the mean it stays."""
+    conv, _, head, x, _ = parts()
+    model = nn.Sequential(conv, head)
+    dark = copy.deepcopy(model)
+    i, j = divmod(int(signed(model, x)[0].abs().argmax()), conv(x).shape[-1])
+    a = conv(x)[0, :, i, j].detach()  # where the first map is loudest
+    dark[0].bias.data -= a
+    dark[1][2].bias.data += dark[1][2].weight.data @ a
+    torch.testing.assert_close(dark(x), model(x))
+    assert signed(dark, x)[0, i, j].abs() < 1e-12 < 0.01 < signed(model, x)[0, i, j].abs()
+    mean = {"reference": references.spatial_mean}
+    torch.testing.assert_close(signed(dark, x, **mean), signed(model, x, **mean))
+    assert signed(dark, x, **mean)[0, i, j].abs() > 0.01

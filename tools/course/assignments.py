@@ -16,7 +16,7 @@ ASSIGNMENTS = {
     "assignment1": ("lift", "class_maps", "pad_with", "heatmap_channel"),
     "assignment2": (
         *("relabel", "centre_head", "blind"),
-        *("absorb", "added_by", "stretch", "one_story"),
+        *("absorb", "doubly_centred", "added_by", "stretch", "one_story"),
     ),
 }
 IMPORTS = """import copy

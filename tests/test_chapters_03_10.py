@@ -1,4 +1,4 @@
-"""Chapters 3 and 9: what they claim beyond the laws of references and symmetries."""
+"""Chapters 3 and 10: what they claim beyond the laws of references and symmetries."""
 
 import pytest
 import torch
