@@ -16,7 +16,8 @@ from torch import nn
 
 import zerocam
 from zerocam import methods, references, targets
-from zerocam.symmetries import affine, mixing, reparametrize, shift
+from zerocam.recode import reparametrize
+from zerocam.symmetries import affine, mixing, shift
 
 # ---- exact linear algebra on lists of fractions --------------------------------------------------
 
