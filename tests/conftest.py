@@ -18,6 +18,8 @@ import torch
 from hypothesis import Phase, settings
 from jaxtyping import config
 
+from tests.groups import pytest_collection_modifyitems as pytest_collection_modifyitems
+
 # One, since the tensors are tiny and two processes share the machine; others for a trial.
 torch.set_num_threads(int(os.environ.get("ZEROCAM_THREADS", "1")))
 

@@ -5,7 +5,6 @@ import pytest
 from pages import FOLDER
 from playwright.sync_api import sync_playwright
 
-from tests.groups import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tools.browser import launch
 
 
