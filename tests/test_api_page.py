@@ -64,6 +64,18 @@ def test_a_line_of_prose_is_drawn_as_it_stands(line, drawn):
 def test_a_table_keeps_its_columns_and_an_example_its_lines():
     lines = ["Words.", "", "    A   (N, K)", "    G   (N, K)", "", "More.", "", ">>> 1 + 1", "2"]
     assert reference.drawn(lines) == [
-        *("Words.", "", "", "::", "", "    A   (N, K)", "    G   (N, K)", "", "", "More.", ""),
+        *(
+            "Words.",
+            "",
+            "",
+            ".. code-block:: text",
+            "",
+            "    A   (N, K)",
+            "    G   (N, K)",
+            "",
+            "",
+            "More.",
+            "",
+        ),
         *(">>> 1 + 1", "2"),
     ]

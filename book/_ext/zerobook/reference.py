@@ -30,7 +30,7 @@ def drawn(lines: list[str]) -> list[str]:
         example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
         indented = line.startswith("    ") and not example
         if indented and not block:
-            found += ["", "::", ""]
+            found += ["", ".. code-block:: text", ""]
         if block and line.strip() and not indented:
             found.append("")
         block = indented or (block and not line.strip())
