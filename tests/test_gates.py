@@ -123,6 +123,8 @@ for choice in (["-m", "not slow"], [last, first], ["--random-order-seed=1"]):
 
 def test_a_draw_depends_on_the_name_alone_and_what_is_left_behind_is_refused(tmp_path):
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "groups.py", tmp_path / "tests")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow")
     (tmp_path / "test_it.py").write_text(DRAWS)
     command = [sys.executable, "-c", RUNS]
