@@ -53,6 +53,8 @@ def test_a_sample_is_one_setting_with_one_notebook_that_exists(sample):
     todo = run_tests.portable([name], sample)
     assert list(todo) == [f"tests, {name}", f"notebooks, {name}"]
     assert all(gate.setting == run_tests.SETTINGS[name] for gate in todo.values())
+    ignored = [p[9:] for p in todo[f"tests, {name}"].command if p.startswith("--ignore=")]
+    assert ignored == [p for p in ignored if (ROOT / p).exists()] != []
     (path,) = [part for part in todo[f"notebooks, {name}"].command if part.endswith(".ipynb")]
     assert (ROOT / path).exists()
 
