@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -103,14 +104,23 @@ def hub(tmp_path) -> Iterator[Hub]:
     command = [sys.executable, "-m", "jupyterhub", "-f", str(ROOT / "hub/jupyterhub_config.py")]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             until(lambda: bool(hub.ask("GET", "/hub/api/")))
             yield hub
         finally:
             process.terminate()  # it ends the servers, too
-            process.wait(60)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:  # how a hub ends is not what is tested: end them all
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(60)
 
 
 def test_a_student_gets_in_finds_the_edition_and_keeps_the_work(hub):
