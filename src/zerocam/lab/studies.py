@@ -548,7 +548,7 @@ def dropped(seed: int) -> Found:
     return found
 
 
-# ---- chapter 9: references ---------------------------------------------------------------------
+# ---- chapter 10: references --------------------------------------------------------------------
 
 
 @study
@@ -591,7 +591,7 @@ def reference_study(seed: int) -> Found:
     return found
 
 
-# ---- chapter 11: the networks people use -------------------------------------------------------
+# ---- chapter 12: the networks people use -------------------------------------------------------
 
 
 @study
