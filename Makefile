@@ -1,4 +1,4 @@
-# make book | pdf | test | quick | portable | lab | serve | course | release | bench | clean.  Each sets up what it needs:
+# make book | pdf | paper | test | quick | portable | lab | serve | course | release | bench | clean.  Each sets up what it needs:
 # a virtual environment in .venv with the versions of requirements.lock.  Needs Python 3.11 or later, git, make; no node, no conda.
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,17 +15,18 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PATH :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book pdf test quick portable lab serve course release bench lock clean
+.PHONY: help setup book pdf paper test quick portable lab serve course release bench lock clean
 
 help:
 	@echo "make book   build the site, executing every notebook, into $(SITE)"
 	@echo "make pdf    build the whole book as one PDF, _build/book.pdf; needs Chromium or Chrome"
+	@echo "make paper  draw the paper on the book, into _build/paper; needs Chromium or Chrome"
 	@echo "make test   run every test: package, mutants, notebooks, site, style"
 	@echo "make quick  the daily loop: laws, refusals, examples, style; two minutes"
 	@echo "make portable  imitate other machines: older processors, threads, orders, fonts; an hour"
 	@echo "make lab    open the notebooks in JupyterLab"
 	@echo "make serve  build the site and serve it on http://127.0.0.1:8000"
-	@echo "make course write editions, slides and assignments into _build/course"
+	@echo "make course write editions, lecture and assignments into _build/course; needs Chromium or Chrome"
 	@echo "make release  site, editions and wheel with checksums, into _build/release"
 	@echo "make bench  run the benchmarks"
 	@echo "make clean  remove what was built (the environment stays: rm -r $(VENV))"
@@ -56,6 +57,10 @@ pdf: $(STAMP) $(FRESH)
 	$(BIN)/jupyter-book build . --toc book/_toc.yml --builder singlehtml -W -n --keep-going --all
 	$(BIN)/python -m tools.pdf
 
+paper: $(STAMP)
+	$(BIN)/python -m tools.browser
+	$(BIN)/python -m tools.paper
+
 test: $(STAMP)
 	$(BIN)/python -m tools.run_tests
 
@@ -72,7 +77,8 @@ serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) 8000
 
 course: $(STAMP)
-	$(BIN)/python -m tools.course
+	$(BIN)/python -m tools.browser
+	$(BIN)/python -m tools.course $(if $(SEED),--seed '$(SEED)')
 
 release: book course
 	$(BIN)/python -m tools.release

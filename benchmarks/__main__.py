@@ -6,7 +6,6 @@ hour; close what else runs.
 """
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from benchmarks import calls, memory, sweeps
 from benchmarks.clock import Calls, ratios, seconds
-from zerocam.provenance import provenance
+from zerocam.lab.provenance import made_by, write_json
 
 RESULTS = Path(__file__).parents[1] / "book" / "measured" / "benchmarks.json"
 PACKAGES = ("torchvision", "captum", "torchcam", "grad-cam", "dask")
@@ -121,10 +120,9 @@ def main(argv: list[str] | None = None) -> int:
     start = time.monotonic()
     found = measure(options.nets, options.batches, options.rounds, options.seconds, options.quick)
     said = [word for word in argv if word != "--out" and word != str(options.out)]
-    made: dict = provenance(" ".join(["python -m benchmarks", *said]), *PACKAGES) | machine()
+    made: dict = made_by(" ".join(["python -m benchmarks", *said]), *PACKAGES) | machine()
     made["minutes"] = round((time.monotonic() - start) / 60, 1)
-    text = json.dumps({"made": made} | _rounded(found), indent=1)
-    options.out.write_text(text + "\n")
+    write_json(options.out, {"made": made} | _rounded(found))
     print(f"{options.out} written, {made['minutes']} minutes")
     return 0
 

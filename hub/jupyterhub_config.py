@@ -1,28 +1,34 @@
-"""A JupyterHub for one class on one machine.
+"""A JupyterHub for a class on one Linux machine, with a wall round each student.
 
-Run from the repository, after `make course`:
+Run as root, from the repository, after `make course`; each student has an account of the system:
 
-    ZEROCAM_CLASS=/srv/zerocam  ZEROCAM_PASSWORD=...  jupyterhub -f hub/jupyterhub_config.py
+    ZEROCAM_STUDENTS="s01 s02 s03"  jupyterhub -f hub/jupyterhub_config.py
 
-Students log in with any name of ZEROCAM_STUDENTS, or any at all if it is empty, and one password.
-Each gets a folder with the student edition, and a server of their own that runs as the user who
-started the hub.  That is enough for a class that trusts itself, in a closed network.  Where it is
-not: accounts of the system, PAMAuthenticator and LocalProcessSpawner, or containers.
+A student logs in with the name and the password of the account, which the system keeps as a hash,
+and works in ~/zerocam as that account: what other accounts may not read, a student may not.  The
+hub does not start where that would not hold: walls.py says what it asks for.
 """
 
 import os
-import secrets
-import shutil
+import pwd
+import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 c = get_config()  # noqa: F821
-ROOT = Path(__file__).resolve().parents[1]
-CLASS = Path(os.environ.get("ZEROCAM_CLASS", ROOT / "_build" / "class")).resolve()
-EDITION = Path(os.environ.get("ZEROCAM_EDITION", ROOT / "_build" / "course" / "student"))
+HERE = Path(__file__).resolve().parent
+refusals = runpy.run_path(str(HERE / "walls.py"))["refusals"]
+COURSE = Path(os.environ.get("ZEROCAM_COURSE", HERE.parent / "_build" / "course")).resolve()
+CLASS = Path(os.environ.get("ZEROCAM_CLASS", "/var/lib/zerocam")).resolve()
+STUDENTS = os.environ.get("ZEROCAM_STUDENTS", "").split()
 PORT = int(os.environ.get("ZEROCAM_PORT", "8000"))
+GIB = int(os.environ.get("ZEROCAM_MEMORY", "6"))  # for each process of a student
+SECONDS = int(os.environ.get("ZEROCAM_SECONDS", "3600"))  # of a processor, for each process
 BIN = Path(sys.executable).parent
-CLASS.mkdir(parents=True, exist_ok=True)
+
+if wrong := refusals(STUDENTS, COURSE, CLASS):
+    sys.exit("The hub does not start, since its walls would not hold:\n- " + "\n- ".join(wrong))
 
 c.JupyterHub.bind_url = os.environ.get("ZEROCAM_BIND", f"http://127.0.0.1:{PORT}")
 c.JupyterHub.hub_port = PORT + 1
@@ -33,22 +39,19 @@ c.ConfigurableHTTPProxy.command = [str(BIN / "configurable-http-proxy")]
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{PORT + 2}"
 c.ConfigurableHTTPProxy.pid_file = str(CLASS / "proxy.pid")
 
-c.JupyterHub.authenticator_class = "dummy"
-if "ZEROCAM_PASSWORD" not in os.environ:  # without one, anybody would be let in
-    os.environ["ZEROCAM_PASSWORD"] = secrets.token_hex(4)
-    print("The password of the class:", os.environ["ZEROCAM_PASSWORD"])
-c.DummyAuthenticator.password = os.environ["ZEROCAM_PASSWORD"]
-c.Authenticator.allowed_users = set(os.environ.get("ZEROCAM_STUDENTS", "").split())
-c.Authenticator.allow_all = not c.Authenticator.allowed_users
+c.JupyterHub.authenticator_class = "pam"
+c.PAMAuthenticator.open_sessions = False
+c.Authenticator.allowed_users = set(STUDENTS)
 
-c.JupyterHub.spawner_class = "simple"  # a process; it asks for no account of the system
-c.SimpleLocalProcessSpawner.home_dir_template = str(CLASS / "{username}")
-c.Spawner.cmd = [str(BIN / "jupyterhub-singleuser")]
-c.Spawner.args = ["--allow-root"] if os.geteuid() == 0 else []
+c.JupyterHub.spawner_class = "localprocess"  # as the student's account
+limits = ["prlimit", f"--data={GIB * 2**30}", f"--cpu={SECONDS}", "--nproc=500", "--core=0"]
+c.Spawner.cmd = [*limits, str(BIN / "jupyterhub-singleuser")]
+c.Spawner.notebook_dir = "~/zerocam"
 c.Spawner.default_url = "/lab/tree/notebooks"
+c.Spawner.args = ["--MappingKernelManager.cull_idle_timeout=7200"]
 c.Spawner.start_timeout = c.Spawner.http_timeout = 300
 c.Spawner.environment = {
-    "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+    "PATH": f"{BIN}{os.pathsep}/usr/local/bin{os.pathsep}/usr/bin{os.pathsep}/bin",
     "OMP_NUM_THREADS": "1",  # many students, few cores
     "MKL_NUM_THREADS": "1",
     "JUPYTER_PREFER_ENV_PATH": "1",
@@ -60,13 +63,19 @@ c.JupyterHub.cleanup_servers = True
 
 
 def hand_out(spawner):
-    """Give a student the edition; what is there already is the student's work, and stays."""
-    home = CLASS / spawner.user.name
-    for file in sorted(p for p in EDITION.rglob("*") if p.is_file()):
-        place = home / file.relative_to(EDITION)
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, place)
+    """Bring the student's folder up to date, as the student: so a link in it leads nowhere new."""
+    account = pwd.getpwnam(spawner.user.name)
+    command = [sys.executable, "-I", str(HERE / "hand_out.py"), str(COURSE / "student")]
+    subprocess.run(
+        [*command, f"{account.pw_dir}/zerocam"],
+        check=True,
+        cwd="/",
+        env={},
+        user=account.pw_uid,
+        group=account.pw_gid,
+        extra_groups=[],
+        umask=0o077,
+    )
 
 
 c.Spawner.pre_spawn_hook = hand_out

@@ -6,9 +6,12 @@ they were.  `--random-order-seed=N` shuffles the files and the tests in them, an
 other numbers.
 """
 
+import contextlib
 import os
 import random
 import sys
+import threading
+from pathlib import Path
 from zlib import crc32
 
 import matplotlib
@@ -102,3 +105,24 @@ def pytest_terminal_summary(terminalreporter) -> None:
         terminalreporter.section(f"over {QUICK} processor seconds and not marked slow")
     for name, seconds in late[:10]:
         terminalreporter.line(f"{seconds:6.1f} s  {name}")
+
+
+@pytest.fixture
+def through_a_pipe(tmp_path):
+    """A function: the path of a pipe out of which these bytes come, once."""
+    writers = []
+
+    def path_of(raw: bytes) -> Path:
+        def write():
+            with contextlib.suppress(BrokenPipeError):  # closed too early: for the test to notice
+                pipe.write_bytes(raw)
+
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        writers.append(threading.Thread(target=write, daemon=True))
+        writers[-1].start()
+        return pipe
+
+    yield path_of
+    for writer in writers:
+        writer.join(timeout=5)

@@ -65,7 +65,7 @@ def images(n: int = 2, seed: int = 80) -> torch.Tensor:
 
 
 class Backwards(nn.Module):
-    """Registers its last layer first, so that a softmax shift goes to the wrong one."""
+    """Registers its last layer first: the order of registration says nothing of the scores."""
 
     def __init__(self):
         super().__init__()

@@ -1,8 +1,12 @@
-"""The one setting of the address: which buttons it turns on."""
+"""The one setting of the address: which buttons it turns on, and what the wheel says of it."""
 
+import importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hatchling.metadata.core import ProjectMetadata
+from hatchling.plugin.manager import PluginManager
 
 from book._ext.zerobook import address
 
@@ -38,3 +42,16 @@ def test_a_button_for_colab_leads_to_the_branch_of_its_own():
     address._lead_to_colab_branch(None, "", "", context, None)
     for button, place in zip(buttons, urls.values(), strict=True):
         assert f"/{place}/" in button["url"]
+
+
+@pytest.mark.parametrize("given", ["https://github.com/someone/zero.git", ""])
+def test_the_wheel_names_the_address_that_the_site_names(monkeypatch, given):
+    monkeypatch.setenv("ZEROCAM_REPOSITORY", given)
+    monkeypatch.setenv("ZEROCAM_SITE", "")
+    root = Path(__file__).parents[1]
+    urls = ProjectMetadata(str(root), PluginManager()).core.urls
+    site = importlib.util.module_from_spec(address.__spec__)  # reads the setting anew
+    address.__spec__.loader.exec_module(site)
+    wanted = {"Source": site.ADDRESS, "Issues": f"{site.ADDRESS}/issues"} if given else {}
+    assert urls == wanted
+    assert not given or site.ADDRESS == "https://github.com/someone/zero"

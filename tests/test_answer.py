@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from zerocam.lab import ledger
 from zerocam.lab.nets import scene_net
@@ -13,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "book" / "answer.md").read_text(encoding="utf-8")
 LINK = re.compile(r"\[([A-Z]\d+)\]\(claims\.md#claim-([a-z]\d+)\)")
 NO_SENTENCE = re.compile(
-    r"^```[\s\S]*?^```$|^#+ .*$|^\|.*\n\|[-:| ]+\|$", re.M
-)  # code, headings, heads
+    r"^```[\s\S]*?^```$|^#+ .*$|^\*\*Figure \d+\. [^*]*\*\*|^\|.*\n\|[-:| ]+\|$", re.M
+)  # code, headings, titles of figures, heads of tables
 BLOCK = re.compile(r"\n\s*\n|\n(?=\||\d+\. |[-*] )")
 END = re.compile(r"(?<=[.!?])[\"'*_)]*\s+(?=[A-Z\"'*$(\[])")
 
@@ -49,6 +50,7 @@ A1 = "[A1](claims.md#claim-a1)"
         (f"1. **So:** two. Add {A1}.\n2. Then *which?* take it {A1}.", ["**So:** two."]),
         (f"| head | |\n|---|---|\n| row | {A1} |\n| bare | |\n", ["| bare | |"]),
         ("```python\nx = 1. And so\n```\n", []),
+        (f"**Figure 1. A title.** It adds up {A1}. No.", ["No."]),
         ("It adds up [A2](claims.md#claim-a2).", ["It adds up [A2](claims.md#claim-a2)."]),
         ("It adds up [A1](claims.md#claim-b1).", ["It adds up [A1](claims.md#claim-b1)."]),
         ("It adds up [A1](claims.md).", ["It adds up [A1](claims.md)."]),
@@ -64,9 +66,14 @@ def test_each_sentence_of_the_answer_rests_on_a_claim_that_ran():
     assert unfounded(PAGE, ran) == []
 
 
-def test_its_recipe_runs_and_sums_to_zero():
+def test_its_recipe_runs_and_sums_to_the_centred_score():
     (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
-    names = {"model": scene_net(), "x": scene((2, 7)).x, "c": 7, "layer": "features"}
+    net, x = scene_net(), scene((2, 7)).x
+    names = {"model": net, "x": x, "c": 7, "layer": "features"}
     exec(code, names)
+    with torch.no_grad():
+        (wanted,) = net(x)[:, 7] - net(x).mean(1)
     assert names["M"].shape == (1, 10, 10)
-    assert names["M"].sum().abs() < 1e-4 < names["M"].max()
+    assert wanted > 1
+    assert torch.isclose(names["M"].sum(), wanted, atol=1e-3)
+    assert names["M"].min() < 0 < names["M"].max()

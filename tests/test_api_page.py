@@ -43,10 +43,16 @@ def test_every_method_stands_on_the_page_by_its_own_name():
 
 
 @pytest.mark.parametrize("module", WHOLE)
-def test_a_name_that_is_shown_says_what_it_is(module):
+def test_a_name_that_is_shown_says_what_it_is_with_an_example(module):
     module = importlib.import_module(module)
-    for name in public(module):
-        assert inspect.getdoc(getattr(module, name)), name
+    said = {name: inspect.getdoc(getattr(module, name)) or "" for name in public(module)}
+    assert [name for name, text in said.items() if ">>> " not in text] == []
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_single_name_has_an_example(name):
+    module, _, name = name.rpartition(".")
+    assert ">>> " in inspect.getdoc(getattr(importlib.import_module(module), name))
 
 
 @pytest.mark.parametrize(

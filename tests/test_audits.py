@@ -6,15 +6,17 @@ import re
 import pytest
 import torch
 import torchvision
-from nets import Backwards, K, Net, heads, images, integers
+from nets import C, K, Net, h, heads, images, integers, linear, w
 from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune
 
 import zerocam
 from zerocam import audits as audit
 from zerocam import imagenet, methods, peers, recode, references, symmetries
-from zerocam.cut import Place, Uncut, cut
+from zerocam.cuts import Place, Uncut, cut
 from zerocam.lab import nets, pictures
-from zerocam.targets import centred
+from zerocam.targets import centred, log_odds, log_probability, logit, probability
 
 
 def run(head, named=None, **kw):
@@ -51,22 +53,23 @@ def test_rounding_does_not_decide_about_a_mask():
 # ---- the table of B6 ----------------------------------------------------------------------------
 
 GAP = {
-    #                    permute  scale  flip   mix    shift     affine    softmax
-    "Grad-CAM":               ("u", "u", "u", "u", "one", "one", "c"),
-    "Grad-CAM, spatial mean": ("u", "u", "u", "u", "u", "u", "c"),
-    "HiResCAM":               ("u", "u", "u", "u", "one", "one", "c"),
-    "LayerCAM":               ("u", "u", "c", "c", "one", "c", "c"),
-    "XGrad-CAM":              ("u", "u", "u", "u", "one", "one", "c"),
-    "Grad-CAM++":             ("u", "u", "c", "c", "c", "c", "c"),
-    "Eigen-CAM":              ("u", "c", "u", "c", "c", "c", "u"),
-    "Eigen-CAM, centred":     ("u", "c", "u", "c", "u", "c", "u"),
-    "LaFAM":                  ("u", "c", "c", "c", "one", "c", "u"),
+    #                    permute  scale  flip   mix    shift     affine    softmax  places
+    "Grad-CAM":               ("u", "u", "u", "u", "one", "one", "c", "c"),
+    "Grad-CAM, spatial mean": ("u", "u", "u", "u", "u", "u", "c", "c"),
+    "local score":            ("u", "u", "u", "u", "u", "u", "u", "c"),
+    "HiResCAM":               ("u", "u", "u", "u", "one", "one", "c", "c"),
+    "LayerCAM":               ("u", "u", "c", "c", "one", "c", "c", "c"),
+    "XGrad-CAM":              ("u", "u", "u", "u", "one", "one", "c", "c"),
+    "Grad-CAM++":             ("u", "u", "c", "c", "c", "c", "c", "c"),
+    "Eigen-CAM":              ("u", "c", "u", "c", "c", "c", "u", "c"),
+    "Eigen-CAM, centred":     ("u", "c", "u", "c", "u", "c", "u", "c"),
+    "LaFAM":                  ("u", "c", "c", "c", "one", "c", "u", "c"),
 }  # fmt: skip
 MLP = GAP
 FLAT = GAP | {
-    "HiResCAM":               ("u", "u", "u", "u", "c", "c", "c"),
-    "LayerCAM":               ("u", "u", "c", "c", "c", "c", "c"),
-    "XGrad-CAM":              ("u", "u", "u", "c", "c", "c", "c"),
+    "HiResCAM":               ("u", "u", "u", "u", "c", "c", "c", "c"),
+    "LayerCAM":               ("u", "u", "c", "c", "c", "c", "c", "c"),
+    "XGrad-CAM":              ("u", "u", "u", "c", "c", "c", "c", "c"),
 }  # fmt: skip
 WORD = {"u": "unchanged", "one": "one constant", "c": "changes"}
 
@@ -75,8 +78,8 @@ WORD = {"u": "unchanged", "one": "one constant", "c": "changes"}
 @pytest.mark.parametrize(("head", "expected"), [("gap", GAP), ("mlp", MLP), ("flat", FLAT)])
 def test_which_method_keeps_which_symmetry(head, expected):
     if head == "flat":  # its rows belong to (channel, position): no row for a softmax shift of K
-        expected = {name: row[:-1] for name, row in expected.items()}
-        table = run(head, symmetries=symmetries.KINDS[:-1]).table()
+        expected = {name: row[:-2] for name, row in expected.items()}
+        table = run(head, symmetries=symmetries.KINDS[:-2]).table()
     else:
         table = run(head).table()
     got = {name: tuple(v.split(" (")[0] for v in row) for name, row in table.T.items()}
@@ -91,8 +94,99 @@ def test_referenced_and_centred_keeps_them_all():
     for head in ("gap", "mlp", "conv"):
         model = Net(heads()[head])
         for seed in range(5):
-            report = audit.audit(honest, model, images(), centred(2), layer="features", seed=seed)
+            report = audit.audit(
+                honest, model, images(), centred(2), layer="features", seed=seed,
+                symmetries=symmetries.KINDS[:-1],
+            )  # fmt: skip
             assert set(report.table().loc["honest"]) == {"unchanged"}, (head, seed)
+
+
+@pytest.mark.claim("G5")
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("head", ["gap", "mlp", "conv"])
+def test_only_places_move_the_local_score_of_the_default_table(head, seed):
+    row = {"local score": audit.METHODS["local score"]}
+    verdicts = run(head, row, seed=seed).table().loc["local score"]
+    assert set(verdicts.drop("places")) == {"unchanged"}
+    assert verdicts["places"].split(" (")[0] == ("does not apply" if head == "conv" else "changes")
+
+
+def test_the_local_score_takes_a_target_or_a_single_score_as_it_is():
+    """Compared with itself a single score is nothing; a logit moves with a softmax shift."""
+    row = {"local score": audit.METHODS["local score"]}
+    model = Net(nn.Sequential(*heads()["gap"][:2], nn.Linear(K, 1).double()))
+    alone = audit.audit(row, model, images(), layer="features")
+    assert alone.verdict("local score", "affine") == "unchanged"
+    model = Net(heads()["gap"])
+    asked = audit.audit(row, model, images(), logit(2), layer="features")
+    assert asked.verdict("local score", "affine") == "unchanged"
+    assert asked.verdict("local score", "softmax shift").kind == "changes"
+
+
+# ---- places -------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("P1")
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("head", ["gap", "mlp"])
+def test_before_a_head_that_averages_places_move_every_method(head, seed):
+    every = audit.METHODS | {"Score-CAM": methods.score_cam, "Ablation-CAM": methods.ablation_cam}
+    report = run(head, every, symmetries=["places"], seed=seed)
+    kinds = {method: report.verdict(method, "places").kind for method in every}
+    assert kinds == dict.fromkeys(every, "changes")
+    assert report.errors == {}
+
+
+@pytest.mark.claim("P1")
+def test_a_map_that_shows_no_place_is_all_that_stays():
+    def amount(model, x, target, *, layer):
+        return zerocam.tap(model, x, target, layer=layer).s[:, None, None].expand(-1, h, w)
+
+    report = run("gap", {"amount": amount}, symmetries=["places"])
+    assert report.verdict("amount", "places") == "unchanged"
+
+
+@pytest.mark.claim("P1")
+@pytest.mark.parametrize("head", ["conv", "flat"])
+def test_where_the_head_sees_the_order_of_positions_the_column_says_so_and_why(head):
+    kinds = ["mixing", "places"]
+    report = run(head, symmetries=kinds)
+    assert list(report.frame.columns.unique(0)) == kinds
+    assert set(report.table()["places"]) == {"does not apply"}
+    assert set(report.table(short=True)["places"]) == {"n/a"}
+    assert report.frame["places"].isna().all().all()
+    assert "does not apply" not in set(report.table()["mixing"])
+    why = report.errors["places"]
+    assert re.fullmatch(r"what is .* sees the order of positions \(predictions: moved by .*\)", why)
+    for shown in (str(report), report._repr_html_()):
+        assert why in shown
+        assert "n/a: the model has no such re-coding" in shown
+
+
+@pytest.mark.claim("P1")
+def test_the_positions_of_tokens_move_and_the_class_token_stays():
+    """Attention sees no order, except that the class token is another one than the patches."""
+    model = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=24,
+        num_classes=5,
+    ).double().eval()  # fmt: skip
+    nn.init.normal_(model.heads.head.weight)
+    x = torch.randn(1, 3, 32, 32).double()
+    where, _ = zerocam.suggest_layer(model, x)
+    named = {"Grad-CAM": audit.METHODS["Grad-CAM"]}
+    for kw in ({}, {"symmetries": ["places"]}):
+        report = audit.audit(named, model, x, 2, **where, **kw)
+        assert report.verdict("Grad-CAM", "places").kind == "changes"
+    T = symmetries.Places(torch.arange(16).roll(1), where["reshape"])
+    new, layer = recode.reparametrize(model, where["layer"], T, x=x)
+    M, moved = (
+        zerocam.grad_cam(m, x, 2, layer=at, relu=False, reshape=where["reshape"])
+        for m, at in ((model, where["layer"]), (new, layer))
+    )
+    torch.testing.assert_close(moved.flatten(1), M.flatten(1).roll(1, 1), rtol=1e-9, atol=1e-12)
+    every = symmetries.Places(torch.arange(17).roll(1), lambda A: A.mT[:, :, None])
+    with pytest.raises(ValueError, match="predictions: moved by"):
+        recode.reparametrize(model, where["layer"], every, x=x)
 
 
 @pytest.mark.claim("B3")
@@ -145,7 +239,7 @@ class Untraceable(nn.Module):
 
 
 def test_methods_of_A_and_G_share_one_pass_for_each_recoding():
-    """Eight methods run the network as often as one; each with the choices it was given."""
+    """Nine methods run the network as often as one; each with the choices it was given."""
 
     def runs(named) -> int:
         model, count = Untraceable(Net(heads()["mlp"])), []
@@ -156,7 +250,8 @@ def test_methods_of_A_and_G_share_one_pass_for_each_recoding():
         return len(count)
 
     one = {"Grad-CAM": audit.METHODS["Grad-CAM"]}
-    assert runs(None) == runs(one)
+    shared = {name: method for name, method in audit.METHODS.items() if name != "local score"}
+    assert runs(shared) == runs(one)  # the local score explains a target of its own
     own_pass = {"by hand": lambda *args, **kw: zerocam.grad_cam(*args, **kw)}
     assert runs(one | own_pass) == runs(one) + 1 + len(symmetries.KINDS)
 
@@ -261,12 +356,13 @@ def test_a_verdict_is_its_words():
         audit.Verdict("one constant", 0.251): ("one constant (0.25)", "const 0.25"),
         audit.Verdict("changes", 2.0): ("changes (2)", "2"),
         audit.Verdict("changes"): ("changes", "x"),
+        audit.Verdict("does not apply"): ("does not apply", "n/a"),
         audit.Verdict("error"): ("error", "error"),
     }
     for verdict, (words, short) in told.items():
         assert (verdict, verdict.short) == (words, short)
         assert verdict.startswith(verdict.kind)
-    assert len({verdict.colour for verdict in told}) == 4
+    assert len({verdict.colour for verdict in told}) == 5
 
 
 def test_the_report_shows_rounding_in_text_and_hides_it_on_the_page():
@@ -339,10 +435,10 @@ def test_a_model_in_training_mode_is_left_as_it_was(untyped, named, layer, dropo
 
 
 def test_a_change_that_moves_predictions_is_refused():
-    model = Untraceable(Net(nn.Sequential(*heads()["mlp"][:-1], Backwards())))
-    lifted = {"lifted": symmetries.SoftmaxShift(integers(6, seed=1))}
+    """One of your own, that is: a kind that the model does not have is a column that says so."""
+    turned = {"turned": symmetries.random_symmetry("places", h * w)}
     with pytest.raises(ValueError, match="predictions: moved by"):
-        audit.audit(None, model, images(), 2, layer="inner.features", symmetries=lifted)
+        run("conv", symmetries=turned)
 
 
 def test_inference_mode_changes_nothing():
@@ -357,7 +453,7 @@ def test_inference_mode_changes_nothing():
     with torch.inference_mode():
         same = audit.audit(None, model, x, 2, layer="features")
     assert same.frame.equals(expected.frame)
-    assert expected.errors == {}
+    assert expected.errors.keys() == {"places"}  # what goes around the layer stays in its places
     assert set(expected.ran_on.values()) == set(same.ran_on.values()) == {"head"}
 
 
@@ -366,8 +462,9 @@ def test_a_single_score_has_no_softmax_shift():
     """softmax of one score is 1 whatever is added to it, but its sigmoid is not."""
     model = Net(nn.Sequential(*heads()["gap"][:2], nn.Linear(K, 1).double()))
     report = audit.audit(None, model, images(), layer="features")
-    assert list(report.frame.columns.unique(0)) == list(symmetries.KINDS)[:-1]
+    assert list(report.frame.columns.unique(0)) == list(symmetries.KINDS)
     assert "got one score" in report.errors["softmax shift"]
+    assert set(report.table()["softmax shift"]) == {"does not apply"}
     assert report.verdict("Grad-CAM", "mixing") == "unchanged"
 
 
@@ -527,23 +624,11 @@ class Twice(Net):
         return self.head(self.features(x) + self.features(-x))
 
 
-class Inside(Net):
-    """Its layer is made inside a head whose last linear layer stands before it."""
-
-    def __init__(self, head):
-        super().__init__(head)
-        self.register_module("first", nn.Sequential(nn.Flatten(), nn.Linear(16, 16).double()))
-
-    def forward(self, x):
-        return self.head(self.features(self.first(x).view_as(x)))
-
-
 @pytest.mark.parametrize(
     ("make", "why"),
     [
         (Twice, "the layer runs 2 times"),
         (Normed, "has other gradients"),
-        (Inside, "its last linear layer is not behind the layer"),
     ],
 )
 def test_why_a_model_is_not_cut(make, why):
@@ -586,3 +671,399 @@ def test_a_model_that_keeps_activations_is_audited_and_keeps_no_tracers():
     assert isinstance(model.seen, torch.Tensor)
     assert isinstance(model.mean, torch.Tensor)
     torch.testing.assert_close(model(x), y, rtol=0, atol=0)
+
+
+# ---- the layer that the scores are read from ----------------------------------------------------
+
+
+class Scores(nn.Module):
+    """A head that can also be told what each of its scores is to gain: share * v . z.
+
+    That is what a softmax shift of the layer `fc` does, written out in the head itself.
+    """
+
+    v, share = None, 1.0
+
+    def __init__(self, *, out=C, seed=1):
+        super().__init__()
+        self.fc = linear(out, K, seed)
+
+    def read(self, A):
+        """The scores, and what the layer of the scores reads."""
+        z = A.mean((2, 3))
+        return self.fc(z), z
+
+    def after(self, y):
+        """What is done to the scores."""
+        return y
+
+    def forward(self, A):
+        y, z = self.read(A)
+        gain = 0 if self.v is None else self.share * (z @ self.v)[:, None]
+        return self.after(y) + gain
+
+
+class Several(Scores):
+    """Three tasks; the first is explained, and the others are registered last and run last."""
+
+    def __init__(self):
+        super().__init__()
+        self.others = nn.ModuleDict({"sex": linear(2, K, 3), "race": linear(C + 2, K, 5)})
+
+    def read(self, A):
+        y, z = super().read(A)
+        return {"age": y, **{name: head(z) for name, head in self.others.items()}}["age"], z
+
+
+class Unused(Scores):
+    """A projection that runs in training alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Sequential(linear(9, K, 3), nn.ReLU(), linear(9, 9, 5))
+
+
+class Gated(Scores):
+    """A gate of linear layers, registered after the head, that runs before it."""
+
+    def __init__(self):
+        super().__init__()
+        squeeze = [linear(2, K, 3), nn.ReLU(), linear(K, 2, 5), nn.Sigmoid()]
+        self.gate = nn.Sequential(*squeeze)
+
+    def read(self, A):
+        return super().read(A * self.gate(A.mean((2, 3)) / 64)[:, :, None, None])
+
+
+class Pointwise(Scores):
+    """A convolution of one pixel, and linear layers in the gate only."""
+
+    def __init__(self, size=1):
+        super().__init__()
+        self.size, self.gate = size, linear(K, K, 3)
+        self.fc = nn.Conv2d(K, C, size, padding=size // 2).double()
+
+    def read(self, A):
+        A = A * self.gate(A.mean((2, 3)) / 64).sigmoid()[:, :, None, None]
+        return self.fc(A).mean((2, 3)), F.unfold(A, self.size, padding=self.size // 2).mean(2)
+
+
+class Sequence(Scores):
+    """A one-dimensional convolution over the positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Conv1d(K, C, 1).double()
+
+    def read(self, A):
+        return self.fc(A.flatten(2)).mean(2), A.mean((2, 3))
+
+
+class Chunk(Scores):
+    """One layer holds the rows of several tasks; the first C are the scores."""
+
+    def __init__(self):
+        super().__init__(out=C + 4)
+
+    def after(self, y):
+        return y[:, :C]
+
+
+class Centres(Scores):
+    """Each class scores by the better one of its two rows."""
+
+    def __init__(self):
+        super().__init__(out=2 * C)
+
+    def after(self, y):
+        return y.unflatten(1, (C, 2)).amax(2)
+
+
+class Temperature(Scores):
+    """Scores divided by a temperature."""
+
+    share = 1 / 0.07
+
+    def after(self, y):
+        return y / 0.07
+
+
+class Normed1d(Scores):
+    """A BatchNorm behind the head: each score has a slope of its own, one of them negative."""
+
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm1d(C, eps=0).double().eval()
+        self.bn.running_var.copy_(torch.arange(1.0, C + 1) ** 2)
+        self.bn.weight.data.copy_(torch.tensor([2.0, 3, -1, 5, 4]))
+        self.share = (self.bn.weight / self.bn.running_var.sqrt()).abs().mean().item()
+
+    def after(self, y):
+        return self.bn(y)
+
+
+class Exits(Scores):
+    """Two heads, at two depths, whose scores are averaged."""
+
+    share = 0.5
+
+    def __init__(self):
+        super().__init__()
+        self.early = linear(C, K, 3)
+
+    def read(self, A):
+        early, (y, z) = self.early(A.amax((2, 3))), super().read(A)
+        return (early + y) / 2, z
+
+
+class Mixture(Scores):
+    """Heads weighted by a gate that runs last, and does not see a common shift of its own rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.gate = linear(C, K, 3), linear(C + 1, K, 5)
+
+    def read(self, A):
+        z = A.mean((2, 3))
+        first, last = self.first(z), self.fc(z)
+        share = (self.gate(z) / 99).softmax(1)[:, :1]
+        return (1 - share) * first + share * last, share * z
+
+
+class Shared(Scores):
+    """One head, run on two poolings."""
+
+    def read(self, A):
+        both = A.mean((2, 3)), A.amax((2, 3))
+        return self.fc(both[0]) + self.fc(both[1]), sum(both)
+
+
+class Silent(Scores):
+    """What is behind the head does not see a common shift at all."""
+
+    share = 0.0
+
+    def __init__(self, after):
+        super().__init__()
+        self.hidden, self.last = linear(K, K, 3), after
+
+    def read(self, A):
+        z = self.hidden(A.mean((2, 3))) / 64
+        return self.fc(z) / 8, z
+
+    def after(self, y):
+        return self.last(y)
+
+
+class Own(nn.Linear):
+    """A linear layer by another name, that says what it is made from."""
+
+
+def made(change):
+    """A head whose weights are made from others at each run."""
+
+    def make():
+        head = Scores()
+        head.fc.weight.data.copy_(integers(C, K, seed=7) / 4)
+        change(head.fc)
+        return head
+
+    return make
+
+
+def own():
+    head = Scores()
+    head.fc.__class__ = Own
+    return head
+
+
+READ = {
+    "plain": Scores, "a subclass": own, "several tasks": Several, "unused": Unused, "gated": Gated,
+    "1x1": Pointwise, "3x3": lambda: Pointwise(3), "1d": Sequence, "chunk": Chunk,
+    "two centres": Centres, "temperature": Temperature, "batchnorm": Normed1d, "exits": Exits,
+    "mixture": Mixture, "shared": Shared,
+    "weight norm": made(parametrizations.weight_norm),
+    "old weight norm": made(nn.utils.weight_norm),
+    "spectral norm": made(parametrizations.spectral_norm),
+    "old spectral norm": made(nn.utils.spectral_norm),
+    "pruned": made(lambda fc: prune.l1_unstructured(fc, "weight", amount=4)),
+    "log-softmax": lambda: Silent(nn.LogSoftmax(1)), "softmax": lambda: Silent(nn.Softmax(1)),
+    "layernorm": lambda: Silent(nn.LayerNorm(C).double()),
+}  # fmt: skip
+SIGNED = {"map": audit.signed(zerocam.grad_cam)}
+
+
+@pytest.mark.claim("C1")
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("passes", ["head", "whole model"])
+@pytest.mark.parametrize("name", READ)
+def test_the_softmax_shift_goes_into_the_layer_that_the_scores_are_read_from(name, passes):
+    """What it does is what the head does when it is told to add the same to all of its scores."""
+    head = READ[name]()
+    model, x = Net(head).eval(), images() / 8
+    where = "features" if passes == "head" else "inner.features"
+    audited = model if passes == "head" else Untraceable(model).eval()
+    report = audit.audit(SIGNED, audited, x, 2, layer=where)
+    found = report.changes["map"]["softmax shift"]
+    before = SIGNED["map"](model, x, 2, layer="features")
+    W = head.fc.weight.detach()
+    head.v = symmetries.random_symmetry("softmax shift", W[0].numel(), 0, W.std().item()).v
+    expected = audit.compare(before, SIGNED["map"](model, x, 2, layer="features"))
+    assert found is not None, report.errors
+    assert found.map == pytest.approx(expected.map, rel=1e-6, abs=1e-9)
+    assert (found.map > 0.01) == (head.share > 0)
+    assert report.rows == where.replace("features", "head.fc")
+    assert f"rows of {report.rows!r}: only a softmax" in str(report)
+    assert set(report.ran_on.values()) == {passes}
+
+
+class Cosine(Scores):
+    """Rows and features of length one."""
+
+    def __init__(self):
+        super().__init__(out=C + 1)
+        self.rows = nn.Parameter(integers(C, C + 1, seed=9))
+
+    def after(self, y):
+        return 16 * F.normalize(y) @ F.normalize(self.rows).T
+
+
+class NormLinear(nn.Linear):
+    """A linear layer that normalises its rows and what it reads."""
+
+    def forward(self, z):
+        return 16 * F.linear(F.normalize(z), F.normalize(self.weight))
+
+
+def normalised():
+    head = Scores()
+    head.fc.__class__ = NormLinear
+    return head
+
+
+def ended(after):
+    """A head with something behind its scores."""
+
+    def make():
+        head = Scores()
+        head.fc.weight.data /= 8
+        head.after = after
+        return head
+
+    return make
+
+
+NONE = {
+    "cosine": (Cosine, "behind the last layer with 6 rows"),
+    "rows of length one": (normalised, "no layer with a row for each score"),
+    "embedding": (ended(F.normalize), "behind the last layer with 5 rows"),
+    "sigmoids": (ended(torch.sigmoid), "behind the last layer with 5 rows"),
+    "tanh": (ended(torch.tanh), "behind the last layer with 5 rows"),
+    "relu": (ended(lambda y: (y - y.mean()).relu()), "behind the last layer with 5 rows"),
+    "hard-swish": (ended(F.hardswish), "behind the last layer with 5 rows"),
+    "sigmoids, and a layer nobody hears": (lambda: Unheard(), "behind the last layer with 5 rows"),
+    "a norm before sigmoids": (lambda: Before(), "behind the last layer with 5 rows"),
+    "one score": (lambda: Scores(out=1), "got one score, wanted two or more scores"),
+}
+
+
+class Unheard(Scores):
+    """Sigmoids; an auxiliary layer runs last, and what it puts out goes nowhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc.weight.data /= 8
+        self.other = linear(C, C, 5)
+
+    def after(self, y):
+        self.other(y)
+        return y.sigmoid()
+
+
+class Before(Scores):
+    """A LayerNorm that takes a common shift away again, before a head of sigmoids."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.norm = linear(C + 2, K, 3), nn.LayerNorm(C + 2).double()
+        self.fc = linear(C, C + 2, 5)
+
+    def read(self, A):
+        z = self.norm(self.hidden(A.mean((2, 3))))
+        return self.fc(z / 8), z
+
+    def after(self, y):
+        return y.sigmoid()
+
+
+@pytest.mark.claim("C5")
+@pytest.mark.parametrize("name", NONE)
+def test_where_no_softmax_shift_exists_the_column_says_so_and_the_others_stand(name):
+    make, why = NONE[name]
+    model, x = Net(make()), images() / 8
+    report = audit.audit(SIGNED, model, x, layer="features")
+    assert why in report.errors["softmax shift"]
+    assert "have no such freedom" in report.errors["softmax shift"]
+    assert report.verdict("map", "softmax shift") == "does not apply"
+    assert report.rows is None
+    assert "softmax=False" not in str(report)
+    others = audit.audit(SIGNED, model, x, layer="features", symmetries=["mixing", "shift"])
+    assert [report.changes["map"][kind] for kind in others.symmetries] == [
+        *others.changes["map"].values()
+    ]
+    assert report.verdict("map", "mixing") == "unchanged"
+    assert report.verdict("map", "shift").amount > 0
+
+
+def test_scores_that_are_not_read_through_a_softmax_have_no_softmax_shift():
+    """Several labels and a regression have linear heads too: only who asks can say so."""
+    report = run("gap", SIGNED, softmax=False)
+    assert report.errors["softmax shift"].startswith("the scores are not read by a softmax")
+    assert report.verdict("map", "softmax shift") == "does not apply"
+    assert run("gap", SIGNED).verdict("map", "softmax shift").kind == "changes"
+
+
+DIRECTION = integers(C, seed=2)
+TARGETS = {
+    "cosine": (lambda y: F.normalize(y) @ DIRECTION.to(y), "does not apply"),
+    "sigmoid": (lambda y: y[:, 1].sigmoid(), "does not apply"),
+    "square": (lambda y: -(y[:, 1] - 3).square(), "does not apply"),
+    "logit": (lambda y: y[:, 1], "changes"),
+    "sum": (lambda y: 1e6 * y[:, :3].sum(1), "changes"),
+    "centred": (centred(1), "unchanged"),
+    "probability": (probability(1), "unchanged"),
+    "log-probability": (log_probability(1), "unchanged"),
+    "log-odds": (log_odds(1), "unchanged"),
+}
+
+
+@pytest.mark.claim("C5")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_target_that_is_not_read_as_scores_are_has_no_softmax_shift(name, dtype):
+    target, kind = TARGETS[name]
+    head = Scores()
+    head.fc.weight.data /= 16  # no probability is so near to one that its map is rounding
+    model, x = Net(head).to(dtype), (images() / 8).to(dtype)
+    report = audit.audit(SIGNED, model, x, lambda y: target(y).to(y), layer="features")
+    assert report.verdict("map", "softmax shift").kind == kind
+
+
+def test_a_target_may_be_large_where_its_scores_cancel():
+    """Twice a gain is the gain twice, up to the rounding of the gain, not of the zero before it."""
+    a = torch.randn(64, 1, generator=torch.Generator().manual_seed(0))
+    y = torch.cat([a, 2 * a, -3 * a], 1)
+    assert audit._linear_in_a_common_gain(y, lambda y: 1e6 * y.sum(1))
+
+
+def test_a_drawn_shift_that_moves_a_prediction_is_a_column_that_says_so():
+    """Behind a ReLU a shift is harmless until it takes a score below zero."""
+    said = []
+    for seed in range(12):
+        model = Net(ended(torch.relu)())
+        model.head.fc.bias.data += 6
+        report = audit.audit(SIGNED, model, images() / 8, 0, layer="features", seed=seed)
+        said.append(report.errors.get("softmax shift", ""))
+        assert (report.rows is None) == bool(said[-1])
+        assert report.verdict("map", "mixing") == "unchanged"
+    assert any("predictions: moved by" in why for why in said), said

@@ -15,7 +15,7 @@ from nets import C, K, Net, Z, h, heads, images, integers, w
 from torch import nn
 
 import zerocam
-from zerocam import cam, hooks, references, targets
+from zerocam import cam, hooks, methods, references, targets
 
 HEADS = list(heads())
 
@@ -96,10 +96,25 @@ def test_after_relu_a_negative_pixel_needs_a_negative_weight():
 
 
 @pytest.mark.claim("A3")
-def test_negative_activation_times_negative_weight_is_positive_evidence():
+def test_negative_activation_times_negative_weight_adds_to_the_map():
     assert cam.signed_map(torch.tensor([[-2.0]]), torch.tensor([[[[-3.0, 3.0]]]])).tolist() == [
         [[6.0, -6.0]]
     ]
+
+
+@pytest.mark.claim("A3")
+@pytest.mark.parametrize(("kink", "lost", "local"), [(nn.Identity(), 6, [6, -6]),
+                                                     (nn.ReLU(), 0, [0, -6])])  # fmt: skip
+def test_what_it_is_worth_to_the_score_depends_on_what_follows(kink, lost, local):
+    """The score is minus twice what the kink lets by; without the -3 it loses 6, or nothing."""
+    head = nn.Linear(1, 1, bias=False).double()
+    nn.init.constant_(head.weight, -4.0)  # averaged over two positions: -2 each
+    model = nn.Sequential(nn.Identity(), kink, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    A = torch.tensor([[[[-3.0, 3.0]]]]).double()
+    M = zerocam.grad_cam(model, A, 0, layer="0", relu=False)
+    assert M[0, 0, 0] > 0  # Grad-CAM adds it in both cases
+    assert methods.hires_cam(model, A, 0, layer="0", relu=False)[0, 0].tolist() == local
+    assert (model(A) - model(A.clamp(min=0))).item() == lost
 
 
 def test_relu_is_the_only_difference_between_the_two_maps():
@@ -635,7 +650,7 @@ REFUSED = [
     ),
     (lambda: Answers(lambda A: {"out": A}), images(), {}, "model: got dict as its output"),
     (lambda: Answers(lambda A: A.mean((1, 2, 3))), images(), {}, r"model: got shape \(2,\)"),
-    (lambda: Answers(lambda A: A), images(), {}, r"got shape \(2, 2, 2, 4\).*mean\(\(2, 3\)\)"),
+    (lambda: Answers(lambda A: A), images(), {}, r"got shape \(2, 2, 2, 4\).*mean\(\(1, 2\)\)"),
     (lambda: Answers(lambda A: A.mean((2, 3)) + torch.nan), images(), {}, "scores: got NaN or inf"),
     (lambda: Answers(lambda A: A.detach().mean((2, 3))), images(), {}, "cut by a detach, no_grad"),
     (scripted, images(), {"layer": "0"}, "model: got TorchScript, wanted the nn.Module it was"),
@@ -664,8 +679,29 @@ def test_a_wrapped_model_is_refused_with_the_way_to_what_is_inside(wrap, inside)
         zerocam.grad_cam(wrap(model), images(), 0, layer="features")
 
 
-def test_a_layer_that_answers_a_tuple_is_refused():
+class Pair(nn.Module):
+    """A layer that answers a tuple, as attention and LSTM do: what counts is the first."""
+
+    def forward(self, x):
+        return 2 * x, None
+
+
+def test_of_a_layer_that_answers_a_tuple_the_first_counts():
+    class Unpacks(Net):
+        def forward(self, x):
+            return self.head(self.features(x)[0])
+
+    model, plain = Unpacks(heads()["gap"]), gap()
+    model.features = nn.Sequential(plain.features, Pair())
+    plain.features = nn.Sequential(plain.features, nn.Module())
+    plain.features[1].forward = lambda A: 2 * A
+    for kind in (zerocam.grad_cam, methods.hires_cam, methods.ablation_cam):
+        got, wanted = (kind(net, images(), 1, layer="features") for net in (model, plain))
+        assert torch.equal(got, wanted), kind
+
+
+def test_a_layer_that_answers_no_tensor_is_refused():
     model = nn.Sequential(nn.Identity(), nn.Identity())
-    model[0].forward = lambda x: (x, x)
-    with pytest.raises(ValueError, match="got a tuple as its output, wanted a tensor"):
+    model[0].forward = lambda x: [x, x]
+    with pytest.raises(ValueError, match="got a list as its output, wanted a tensor"):
         zerocam.grad_cam(model, images(), 0, layer="0")

@@ -1,5 +1,7 @@
 """Label encodings, the heads that absorb them, and trainings that mirror each other."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -115,6 +117,26 @@ def test_mirrored_training_keeps_the_features_bit_for_bit(optimiser, activation)
     assert torch.equal(next(maps), -next(maps))
 
 
+@pytest.mark.claim("D1")
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("loss", [squared_error, F.huber_loss, F.l1_loss])
+def test_from_a_head_at_zero_the_same_start_gives_the_same_features(optimiser, loss):
+    """Nothing is mirrored but the labels.  For a head that does not start at zero, it matters."""
+    scenes = digit_scenes(60, seed=4)
+    x, targets = scenes.x, encode(one_hot(10), scenes.labels[:, 0])
+    for zero in (True, False):
+        start = SceneNet(seed=6)
+        if zero:
+            start.head.linear.weight.data.zero_()
+        net, twin = copy.deepcopy(start), copy.deepcopy(start)
+        for model, t in ((net, targets), (twin, -targets)):
+            fit(model, x, t, loss=loss, epochs=2, lr=0.01, optimiser=optimiser)
+        assert not torch.equal(net.features.conv1.weight, start.features.conv1.weight)
+        with torch.no_grad():
+            assert torch.equal(net.features(x), twin.features(x)) == zero
+            assert torch.equal(net(x), -twin(x)) == zero
+
+
 @pytest.mark.claim("D2")
 def test_from_an_ordinary_start_the_sign_goes_into_the_head():
     """No activation is negative; the evidence for the class that is there adds up below zero."""
@@ -182,6 +204,25 @@ def test_the_best_linear_head_absorbs_scale_and_shift(scale, shift):
     bare = torch.linalg.lstsq(features, encode(scaled(C, 1, 7, dtype=F64), labels)).solution
     plain_bare = torch.linalg.lstsq(features, encode(one_hot(C, dtype=F64), labels)).solution
     assert (bare - plain_bare).abs().max() > 0.1
+
+
+@pytest.mark.claim("D4")
+def test_where_the_optimum_is_not_unique_a_shift_can_go_into_the_weights():
+    """A channel that that is 2 in each picture is a second bias, and the shortest head uses both.
+
+    What the shift 7 adds is the shortest (w, b) with 2 w + b = 7: w = 14 / 5, b = 7 / 5.
+    """
+    features, labels = integers(N, K), torch.arange(N) % C
+    features[:, 1] = 2
+    inputs = torch.cat([features, torch.ones(N, 1, dtype=F64)], 1)
+    plain, moved = (
+        torch.linalg.lstsq(inputs, encode(scaled(C, 1, u, dtype=F64), labels), driver="gelsd")
+        for u in (0, 7)
+    )
+    added = moved.solution - plain.solution
+    wanted = torch.tensor([0, 14 / 5, 0, 7 / 5], dtype=F64)[:, None].expand(K + 1, C)
+    torch.testing.assert_close(added, wanted, rtol=0, atol=1e-12)
+    torch.testing.assert_close(inputs @ added, torch.full((N, C), 7.0, dtype=F64))
 
 
 @pytest.mark.claim("D4")

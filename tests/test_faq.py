@@ -85,7 +85,8 @@ def test_there_are_questions_and_each_has_a_snippet():
 
 
 @pytest.mark.slow
-def test_the_readme_prints_what_stands_below_it():
+def test_the_readme_prints_what_stands_below_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # it draws map.png
     page = (BOOK.parent / "README.md").read_text()
     top = page[:1600]  # the first screen takes the hurried reader to the answers
     assert "blank heatmap" in top
@@ -96,6 +97,7 @@ def test_the_readme_prints_what_stands_below_it():
         assert len(code.split("\n")) <= 14
         assert run(code, names) == expected
     assert len(found) == 2
+    assert (tmp_path / "map.png").is_file()
 
 
 # What the page says of other libraries, beyond what its snippets print

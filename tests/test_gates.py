@@ -29,7 +29,7 @@ def cell(code: str, printed: str) -> nbformat.NotebookNode:
 
 
 def picture(side: int) -> nbformat.NotebookNode:
-    """A cell as if it had shown a square picture of noise, which no format makes smaller."""
+    """A cell as if it had shown a square picture of noise, which no format makes much smaller."""
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(stream := io.BytesIO(), "PNG")
     data = {"image/png": base64.b64encode(stream.getvalue()).decode()}
@@ -142,6 +142,29 @@ def test_a_draw_depends_on_the_name_alone_and_what_is_left_behind_is_refused(tmp
     assert "4 passed, 1 deselected" in done.stdout
 
 
+# Types
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ('"""Doc."""\n\n\ndef f(x: int) -> str:\n    return str(x)\n', "Success"),
+        ("def f(x: int) -> str:\n    return x\n", "return-value"),
+        ("def f(x):\n    return x\n", "no-untyped-def"),
+        ("import no_such_library\n", "import-not-found"),
+    ],
+)
+def test_a_wrong_or_a_missing_type_is_refused(tmp_path, code, said):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "src" / "zerocam").mkdir(parents=True)
+    (tmp_path / "src" / "zerocam" / "__init__.py").write_text(code)
+    command = run_tests.gates()["types"].command
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert said in done.stdout, done.stdout + done.stderr
+    assert run_tests.verdict(done.returncode, None)[0] == (said == "Success")
+    assert run_tests.QUICK["types"] == run_tests.gates()["types"]
+
+
 # The environment
 
 
@@ -252,7 +275,7 @@ def test_the_build_rejects_broken_links_wrong_numbers_and_heavy_pages(build, tmp
     A formula with an error ends the build at once: tests/test_lean.py.
     """
     bad = "# Bad\n\n[a](absent.md) [b](#absent) {cite}`absent` 0.5 3<!--01:n-->\n"
-    code, log = build({"index": INDEX, "bad": bad}, GOOD, picture(1100), execute=False)
+    code, log = build({"index": INDEX, "bad": bad}, GOOD, picture(1300), execute=False)
     assert code != 0
     warnings = [line for line in log.splitlines() if "WARNING" in line]
     for message in (
@@ -261,7 +284,7 @@ def test_the_build_rejects_broken_links_wrong_numbers_and_heavy_pages(build, tmp
         'could not find bibtex key "absent"',
         "0.5 is typed by hand",
         "01:n: no cell prints",
-        "01-page: page, kb: got 3",
+        "01-page: page, kb: got 1",
     ):
         assert any(message in line for line in warnings), f"{message}, got {log}"
     assert "mybinder" not in (tmp_path / "_build/html/book/index.html").read_text()

@@ -6,10 +6,12 @@ from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tinycss2
 from docutils import nodes
 from docutils.utils import new_document
+from PIL import Image
 from py_mini_racer import JSEvalException
 
 from book._ext.zerobook import formulas, lean
@@ -70,9 +72,8 @@ def build(tmp_path: Path, page: str = PAGE, last: str = f"last{lean.MEASURED}") 
     (static / "documentation_options.js").write_text("const OPTIONS = {};")
     (static / "first.js").write_text("add('made')")
     (static / "second.js").write_text(last)
-    head = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
     for name in ("a.png", "b.png"):
-        (tmp_path / "_images" / name).write_bytes(head + bytes.fromhex("0000000300000002"))
+        Image.new("RGB", (3, 2)).save(tmp_path / "_images" / name)
     (tmp_path / "book/page.html").write_text(page.replace("AT/", "../"))
     search = '<script defer src="_static/searchtools.js"></script>'
     (tmp_path / "search.html").write_text(page.replace("AT/", "") + search)
@@ -134,8 +135,33 @@ def test_a_script_of_the_theme_that_measures_otherwise_is_noticed(tmp_path):
 
 def test_pictures_say_their_size_and_all_but_the_first_wait(site):
     html = (site / "book/page.html").read_text()
-    assert 'a.png" width="3" height="2" />' in html
-    assert 'b.png" width="3" height="2" loading="lazy" />' in html
+    assert 'a.webp" width="3" height="2" style="--natural: 3px">' in html
+    assert 'b.webp" width="3" height="2" style="--natural: 3px" loading="lazy">' in html
+    assert {path.name for path in (site / "_images").iterdir()} == {"a.webp", "b.webp"}
+
+
+def test_a_figure_at_twice_the_pixels_is_shown_at_its_own_size(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png", dpi=(220, 220))
+    assert lean._size(tmp_path / "a.png") == (15, 10)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_chart_is_kept_exactly_and_a_photograph_nearly(tmp_path, mode):
+    draw = np.random.default_rng(0)
+    chart = np.full((200, 300, len(mode)), 255, np.uint8)
+    chart[50:150, 20:40, :3] = 0, 105, 107
+    waves = np.sin(np.linspace(0, 9, 300)) * np.cos(np.linspace(0, 7, 200))[:, None]
+    photo = np.clip(128 + 90 * waves[..., None] + draw.normal(0, 9, chart.shape), 0, 255)
+    photo[..., 3:] = 255
+    for name, pixels in (("chart", chart), ("photo", photo.astype(np.uint8))):
+        png = tmp_path / f"{name}.png"
+        Image.fromarray(pixels, mode).save(png)
+        lean.webp(png)
+        with Image.open(tmp_path / f"{name}.webp") as image:
+            assert image.size == (300, 200)
+            error = np.abs(np.asarray(image.convert(mode)).astype(int) - pixels.astype(int))
+        assert error.max() == 0 if name == "chart" else 0 < np.median(error) < 12
+        assert png.with_suffix(".webp").stat().st_size < png.stat().st_size / 2
 
 
 def test_a_formula_is_drawn_for_the_eye_and_for_a_screen_reader():

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import numpy as np
@@ -19,8 +20,8 @@ from PIL import Image
 from torch import nn
 
 import zerocam
-from zerocam import plots
-from zerocam.cli import main, torchvision_input
+from zerocam import cases, imagenet, metrics, plots, targets
+from zerocam.cli import load_model, main, torchvision_input
 from zerocam.lab.pictures import photograph
 from zerocam.photos import read_photo
 from zerocam.symmetries import KINDS
@@ -66,9 +67,79 @@ def with_softmax() -> nn.Module:
     return nn.Sequential(tiny(), nn.Softmax(1))
 
 
+def with_sigmoids() -> nn.Module:
+    """A model that returns a probability for each of several labels."""
+    return nn.Sequential(tiny(), nn.Sigmoid())
+
+
 def mean_pixel() -> tuple[nn.Module, Callable]:
     """A prepare that returns an array, with numbers in double precision."""
     return tiny(), lambda photo: photo.double().numpy()[None] - 0.5
+
+
+def named() -> tuple[nn.Module, Callable, list[str]]:
+    """A model that brings the names of its classes, two of which are alike."""
+    return tiny(), torchvision_input, ["cup", "tea", "cup"]
+
+
+def misnamed() -> tuple[nn.Module, Callable, list[str]]:
+    """A model with a name too few."""
+    return tiny(), torchvision_input, ["cup", "tea"]
+
+
+class Configured(nn.Module):
+    """A backbone whose config names classes; the keys are words, as in a JSON file."""
+
+    def __init__(self, *names: str):
+        super().__init__()
+        self.net = tiny()
+        self.net.config = SimpleNamespace(id2label={str(i): n for i, n in enumerate(names)})
+
+    def forward(self, x):
+        return self.net(x)
+
+
+configured = Configured("cup", "tea", "milk")
+of_another_head = Configured("tench", "goldfish")
+
+
+class Twice(nn.Module):
+    """Compares an image with its mirror image: every layer runs twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = tiny()
+
+    def forward(self, x):
+        return self.net(x) - self.net(x.flip(3))
+
+
+twice = Twice()
+
+
+def squashed() -> nn.Module:
+    """A model of several labels, each with a sigmoid of its own."""
+    return nn.Sequential(tiny(), nn.Sigmoid())
+
+
+def logarithms() -> nn.Module:
+    """A model that returns log-probabilities."""
+    return nn.Sequential(tiny(), nn.LogSoftmax(1))
+
+
+def right_half() -> tuple[nn.Module, Callable]:
+    """A prepare that cuts."""
+    return tiny(), lambda photo: photo[None, :, :, photo.shape[2] // 2 :]
+
+
+def own_mean() -> tuple[nn.Module, Callable]:
+    """A prepare in which every pixel depends on all others."""
+    return tiny(), lambda photo: ((photo - photo.mean()) / photo.std())[None]
+
+
+def untaught(pretrained: bool = False, **more) -> nn.Module:
+    """As a library's own function: trained only if asked."""
+    return tiny()
 
 
 class Fails(nn.Module):
@@ -87,7 +158,7 @@ class Answers(Fails):
     """Returns a dict."""
 
     def forward(self, x):
-        return {"logits": self.net(x)}
+        return {"out": self.net(x)}
 
 
 def needy(path: str) -> nn.Module:
@@ -154,8 +225,13 @@ def test_the_reference_and_the_target_are_used(photo, tmp_path, capsys):
 
 
 def test_the_figure_says_what_is_explained_and_from_where_it_counts(photo, tmp_path, monkeypatch):
-    names, row = [], plots.row
-    monkeypatch.setattr(plots, "row", lambda image, maps: names.extend(maps) or row(image, maps))
+    names, tiles = [], plots.tiles
+
+    def kept(shown, **how):
+        names.extend(title for title, _, M in shown if M is not None)
+        return tiles(shown, **how)
+
+    monkeypatch.setattr(plots, "tiles", kept)
     args = ["map", photo, "--model", "test_main:tiny", "--class", "2", "--target", "centred"]
     out = str(tmp_path / "m.png")
     assert main([*args, "--reference", "spatial_mean", "--size", "48", "--out", out]) == 0
@@ -240,6 +316,34 @@ def test_the_record_says_of_its_own_map_whether_it_is_blank(photo, tmp_path, ref
     assert (max(max(row) for row in record["map"]) > 0) == (blank == "not blank")
 
 
+def test_a_complete_map_sums_to_what_is_explained_and_says_so(photo, tmp_path, capsys):
+    out = tmp_path / "m.json"
+    args = ["map", photo, "--model", "test_main:tiny", "--target", "centred", "--size", "48"]
+    assert main([*args, "--complete", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "target centred, zero: local_score; " in printed
+    record = json.loads(out.read_text())
+    M = torch.tensor(record["map"])
+    model, x = tiny(), torchvision_input(read_photo(photo, 48))
+    s = targets.centred(record["class"])(model(x)).item()
+    assert M.sum().item() == pytest.approx(s, rel=1e-4)
+    assert f"sum {s:.3g}, " in printed
+    moves = {k for k, v in record["symmetries"].items() if k != "seed" and v != "unchanged"}
+    assert moves == {"places"}
+    told = record["arguments"]
+    assert told["reference"] == "local_score"
+    words = [w for k in ("model", "target", "reference") for w in (f"--{k}", told[k])]
+    again = str(tmp_path / "again.npy")
+    assert main(["map", photo, *words, "--size", "48", "--out", again]) == 0
+    assert torch.equal(torch.from_numpy(np.load(again)), M)
+
+
+def test_a_complete_map_of_what_is_absent_is_blank_and_says_why(photo, tmp_path, capsys):
+    args = ["map", photo, "--model", "test_main:never", "--class", "0", "--size", "48"]
+    assert main([*args, "--complete", "--out", str(tmp_path / "m.csv")]) == 0
+    assert "all negative. nothing speaks for it" in capsys.readouterr().out
+
+
 def test_a_model_in_half_precision_and_an_array_are_taken(photo, tmp_path, capsys):
     args = ["map", photo, "--layer", "1", "--size", "48", "--class", "2"]
     out = {name: str(tmp_path / f"{name}.npy") for name in ("tiny", "half", "mean_pixel", "made")}
@@ -259,10 +363,17 @@ def test_probabilities_are_not_taken_for_scores(photo, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "a probability already" in printed
     assert "softmax" not in printed
+    assert main([*args, "test_main:with_sigmoids"]) == 0
+    printed = capsys.readouterr().out
+    assert "like all scores between 0 and 1: if a sigmoid makes them" in printed
+    assert "softmax" not in printed
     assert main([*args, "test_main:tiny"]) == 0
-    assert "a probability already" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "a probability already" not in printed
+    assert "sigmoids" not in printed
 
 
+@pytest.mark.slow
 def test_the_record_is_enough_to_make_the_figure_again(photo, tmp_path, capsys):
     names = [str(tmp_path / name) for name in ("m.json", "m.npz", "m.npy", "m.csv", "m.png")]
     options = ["--target", "centred", "--reference", "spatial_mean", "--class", "espresso"]
@@ -275,7 +386,10 @@ def test_the_record_is_enough_to_make_the_figure_again(photo, tmp_path, capsys):
     assert torch.equal(torch.from_numpy(arrays["photo"]), read_photo(photo))
     with Image.open(names[4]) as drawn:
         assert json.loads(drawn.text["zerocam"]) == json.loads(str(arrays["record"])) == record
-    assert record["symmetries"] == dict.fromkeys(KINDS, "unchanged") | {"seed": 0}
+    verdicts = {kind: verdict.split(" (")[0] for kind, verdict in record["symmetries"].items()
+                if kind != "seed"}  # fmt: skip
+    assert verdicts == dict.fromkeys(KINDS[:-1], "unchanged") | {"places": "changes"}
+    assert record["symmetries"]["seed"] == 0
     assert (record["class"], record["class_name"]) == (967, "espresso")
     assert record["versions"]["torch"] == version("torch")
     assert record["photo_sha256"] == sha256(Path(photo).read_bytes()).hexdigest()
@@ -316,16 +430,53 @@ def test_the_record_tells_which_symmetries_move_the_map(photo, tmp_path):
         ),
         (["map", "PHOTO", "--model", "torchvision:resnet19"], "of torchvision, e.g. resnet18"),
         (["map", "PHOTO", "--model", "torchvision:convnext"], "of torchvision, e.g. convnext_tiny"),
+        (
+            ["map", "PHOTO", "--model", "nosuch:thing"],
+            "got no module named 'nosuch', wanted one that",
+        ),
+        (
+            ["map", "PHOTO", "--model", "test_main.py:tiny"],
+            "folder of test_main.py: test_main:tiny",
+        ),
+        (["map", "PHOTO", "--model", "./test_main:tiny"], "folder of test_main.py: test_main:tiny"),
+        (["map", "PHOTO", "--model", "a\\b:tiny"], "run it in the folder of b.py: b:tiny"),
+        (["map", "PHOTO", "--model", "test_main:yes_or_not"], "in test_main; nearest: yes_or_no"),
         (["map", "PHOTO", "--model", "torchvision:"], "of torchvision, e.g. resnet18"),
-        (["map", "PHOTO", "--model", "nosuch:thing"], "No module named 'nosuch'; see --help"),
-        (["map", "PHOTO", "--model", "test_main.py:tiny"], "'test_main' is not a package"),
-        (["map", "PHOTO", "--model", "test_main:nothing"], "no attribute 'nothing'"),
-        (["map", "PHOTO", "--model", "test_main:needy"], "TypeError, needy() missing 1 required"),
+        (
+            ["map", "PHOTO", "--model", "test_main:needy"],
+            "got needy, which needs path, wanted what",
+        ),
+        (["map", "PHOTO", "--model", "test_main:PLACE"], "got PLACE, a str, wanted a model, or"),
+        (["map", "PHOTO", "--model", "zerocam:resnet18"], "no 'resnet18' in zerocam; look up"),
+        (["map", "PHOTO", "--device", "cuda:99"], "device: got 'cuda:99' ("),
+        (["map", "PHOTO", "--device", "quantum"], "wanted one that this machine has: cpu"),
+        (["map", "PHOTO", "--device", "meta"], "wanted one that this machine has: cpu"),
+        (
+            ["map", "PHOTO", "--model", "test_main:tiny", "--class", "tabby"],
+            "does not name its class",
+        ),
+        (
+            ["map", "PHOTO", "--model", "test_main:named", "--class", "teas"],
+            "model's names; nearest: tea",
+        ),
+        (
+            ["map", "PHOTO", "--model", "test_main:named", "--class", "cup"],
+            "the name of classes 0, 2",
+        ),
+        (["map", "PHOTO", "--model", "test_main:misnamed"], "got 2 names, wanted 3, one for each"),
+        (
+            ["map", "PHOTO", "--model", "test_main:tiny", "--labels", "nowhere"],
+            "labels: got 'nowhere'",
+        ),
+        (["map", "PHOTO", "--model", "test_main:twice", "--layer", "net.1"], "call=0 to call=1"),
         (
             ["map", "PHOTO", "--model", "collections:OrderedDict"],
             "got a OrderedDict from collection",
         ),
-        (["map", "PHOTO", "--model", "test_main:no_prepare"], "model: got Type"),
+        (
+            ["map", "PHOTO", "--model", "test_main:no_prepare"],
+            "prepare: got None, wanted a function",
+        ),
         (["map", "PHOTO", "--model", "test_main:no_model"], f"KeyError, 'resnet'{PLACE}<lambda>)"),
         (
             ["map", "PHOTO", "--model", "test_main:no_key"],
@@ -336,7 +487,7 @@ def test_the_record_tells_which_symmetries_move_the_map(photo, tmp_path):
             f"model: got ValueError, target: my own complaint{PLACE}forward)",
         ),
         (["map", "PHOTO", "--model", "test_main:a_dict"], "model: got dict as its output"),
-        (["map", "PHOTO", "--model", "test_main:a_dict", "--layer", "net.1"], 'y["logits"]'),
+        (["map", "PHOTO", "--model", "test_main:a_dict", "--layer", "net.1"], 'y["out"]'),
         (["audit", "PHOTO", "--model", "test_main:placeless"], "layer: got none to suggest"),
         (["map", "PHOTO", "--out", "map.jpg"], "wanted a name that ends in .png, .csv, .npy"),
         (["audit", "PHOTO", "--out", "a.json"], "wanted a name that ends in .png, .csv"),
@@ -354,6 +505,248 @@ def test_refusals_are_one_line_and_exit_1(photo, capsys, args, message):
     assert message in re.sub(r"\(test_main\.py line \d+, ", "(test_main.py line N, ", error)
     assert error.startswith("zerocam: ")
     assert error.count("\n") == 1
+
+
+def printed_by(capsys, *words: str) -> str:
+    assert main(list(words)) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "title"),
+    [
+        ("named", "class 1 (tea)"),
+        ("configured", "class 1 (tea)"),
+        ("of_another_head", "class 1,"),  # its two names belong to a head that is gone
+        ("tiny", "class 1,"),
+    ],
+)
+def test_a_class_has_the_name_that_its_own_model_gives_it(photo, tmp_path, capsys, model, title):
+    words = ["map", photo, "--size", "48", "--class", "1", "--out", str(tmp_path / "m.json")]
+    assert f"\n{title}" in printed_by(capsys, *words, "--model", f"test_main:{model}")
+    record = json.loads((tmp_path / "m.json").read_text())
+    assert record["class_name"] == ("tea" if "tea" in title else None)
+
+
+def test_a_thousand_classes_of_ones_own_are_not_imagenets(photo, tmp_path, capsys, monkeypatch):
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1000))
+    wide = nn.Sequential(*tiny()[:2], head)
+    monkeypatch.setattr(sys.modules[__name__], "made", wide)
+    words = ["map", photo, "--size", "48", "--model", "test_main:made", "--out"]
+    printed = printed_by(capsys, *words, str(tmp_path / "m.csv"), "--class", "967")
+    assert "class 967, score" in printed
+    assert "espresso" not in printed
+
+
+def test_names_may_stand_in_a_file(photo, tmp_path, capsys):
+    (tmp_path / "names.txt").write_text("oak\nelm\nash\n", encoding="utf-8")
+    words = ["--labels", str(tmp_path / "names.txt"), "--class", "ash", "--size", "48"]
+    out = str(tmp_path / "m.csv")
+    printed = printed_by(capsys, "map", photo, "--model", "test_main:tiny", *words, "--out", out)
+    assert "class 2 (ash), score" in printed
+
+
+def test_names_of_torchvision_belong_to_the_trained_weights(monkeypatch):
+    monkeypatch.setattr(imagenet, "torchvision_net", lambda name, weights=None: tiny())
+    trained = load_model("torchvision:resnet18")
+    assert trained.names[967] == "espresso"
+    assert trained.said == ""
+    random = load_model("torchvision:resnet18", "none")
+    assert random.names is None
+    assert random.said.startswith("weights: random")
+
+
+@pytest.mark.parametrize(("model", "random"), [("untaught", True), ("tiny", False)])
+def test_random_weights_are_said(photo, tmp_path, capsys, model, random):
+    words = ["--model", f"test_main:{model}", "--size", "48", "--out", str(tmp_path / "m.csv")]
+    assert ("weights: random" in printed_by(capsys, "map", photo, *words)) == random
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("squashed", "like all scores between 0 and 1: if a sigmoid makes them"),
+        ("logarithms", "a log-probability already, of 0."),
+    ],
+)
+def test_a_softmax_is_not_taken_of_what_is_no_logit(photo, tmp_path, capsys, model, said):
+    words = ["--model", f"test_main:{model}", "--size", "48", "--out", str(tmp_path / "m.csv")]
+    printed = printed_by(capsys, "map", photo, *words)
+    assert said in printed
+    assert ", softmax " not in printed
+
+
+def test_the_probability_of_a_log_probability_is_right():
+    y = torch.tensor([0.2, 0.5, 0.3]).log()
+    assert cases.kind_of_score(y, 1).startswith("a log-probability already, of 0.500;")
+    assert cases.kind_of_score(torch.tensor([-1.0, -2.0]), 0) == "softmax 0.731"
+
+
+def test_a_map_is_drawn_where_prepare_took_its_pixels(photo, tmp_path, capsys):
+    """A map of the right half lies on the right half, and the left is dark and without a value."""
+    words = ["--model", "test_main:right_half", "--layer", "1", "--size", "48"]
+    out = str(tmp_path / "m.png")
+    printed = printed_by(capsys, "map", photo, *words, "--out", out)
+    assert "prepare shows the model 50 % of the photograph; the rest is dark" in printed
+    pixels = read_photo(photo, 48)
+    network = load_model("test_main:right_half")
+    case = cases.look(network, cases.Photo(pixels, "", ""), layer="1")
+    M = cases.explain(case).M
+    laid = case.view.lay(M)
+    assert laid.shape == (48, 48)
+    assert not laid[:, :24].any()
+    torch.testing.assert_close(laid[:, 24:], metrics.enlarge(M[None], (48, 24))[0])
+    torch.testing.assert_close(case.view.darkened()[:, :, :24], 0.3 * pixels[:, :, :24])
+    assert torch.equal(case.view.darkened()[:, :, 24:], pixels[:, :, 24:])
+    with Image.open(out) as drawn:
+        place = json.loads(drawn.text["zerocam"])["photo_to_input"]
+    assert place == [[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]]
+
+
+def test_what_cannot_be_traced_is_drawn_on_the_input_itself(photo, tmp_path, capsys):
+    words = ["--model", "test_main:own_mean", "--size", "48", "--out", str(tmp_path / "m.png")]
+    assert "cannot be told; drawn on the model's own input" in printed_by(
+        capsys, "map", photo, *words
+    )
+
+
+def test_a_rectangle_is_mapped_whole_or_what_is_left_out_is_said(tmp_path, capsys):
+    wide = str(tmp_path / "wide.png")
+    Image.radial_gradient("L").resize((160, 40)).save(wide)
+    words = ["map", wide, "--model", "test_main:tiny", "--layer", "1", "--size", "40"]
+    out = str(tmp_path / "M.CSV")
+    printed = printed_by(capsys, *words, "--out", out)
+    assert "photo: the centred square, 25 % of the picture; --whole takes all" in printed
+    assert "signed map (9, 9)" in printed
+    printed = printed_by(capsys, *words, "--whole", "--out", out, "--out", str(tmp_path / "m.PNG"))
+    assert "centred square" not in printed
+    assert "signed map (9, 39)" in printed
+    x = torchvision_input(read_photo(wide, 40, whole=True))
+    M = zerocam.grad_cam(tiny().eval(), x, layer="1", relu=False)[0]
+    torch.testing.assert_close(torch.tensor(pd.read_csv(out, index_col=0).to_numpy()).float(), M)
+    assert (tmp_path / "m.PNG").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_photograph_through_a_pipe_has_its_own_hash(photo, through_a_pipe):
+    """Its bytes can be read only once."""
+    raw = Path(photo).read_bytes()
+    read = cases.Photo.read(through_a_pipe(raw), 24)
+    assert read.sha256 == sha256(raw).hexdigest()
+    assert torch.equal(read.pixels, read_photo(photo, 24))
+
+
+def test_one_run_of_several_can_be_chosen(photo, tmp_path, capsys):
+    words = ["map", photo, "--model", "test_main:twice", "--layer", "net.1", "--size", "48"]
+    x = torchvision_input(read_photo(photo, 48))
+    for call in (0, 1):
+        out = str(tmp_path / f"{call}.json")
+        printed = printed_by(capsys, *words, "--class", "1", "--call", str(call), "--out", out)
+        assert f"run {call} of the layer" in printed
+        M = zerocam.grad_cam(twice, x, 1, layer="net.1", call=call, relu=False)[0]
+        record = json.loads(Path(out).read_text())
+        torch.testing.assert_close(torch.tensor(record["map"]), M)
+        assert record["arguments"]["call"] == call
+        assert "symmetries" not in record  # a re-coding would change both runs
+
+
+def test_several_classes_and_models_have_one_scale(photo, tmp_path, capsys, monkeypatch):
+    limits, tiles = [], plots.tiles
+    monkeypatch.setattr(plots, "tiles", lambda t, **k: limits.append(k["limit"]) or tiles(t, **k))
+    outs = [str(tmp_path / name) for name in ("m.json", "m.png")]
+    words = ["map", photo, "--size", "48", *(w for out in outs for w in ("--out", out))]
+    models = ["--model", "test_main:tiny", "--model", "test_main:never"]
+    printed = printed_by(capsys, *words, *models, "--class", "0", "--class", "2")
+    assert printed.count("signed map") == 4
+    records = json.loads(Path(outs[0]).read_text())
+    asked = [(r["arguments"]["model"][10:], r["class"]) for r in records]
+    assert asked == [("tiny", 0), ("tiny", 2), ("never", 0), ("never", 2)]
+    highest = max(abs(v) for r in records for row in r["map"] for v in row)
+    assert limits == [pytest.approx(highest)]
+    assert main([*words, *models, "--out", "m.csv"]) == 1
+    assert "ends in .png, .json, for several maps" in capsys.readouterr().err
+
+
+# ---- folders ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Five photographs, two files that are none, and one that is not asked."""
+    place = tmp_path_factory.mktemp("folder")
+    pixels = (photograph("coffee", 48) * 255).byte().permute(1, 2, 0).numpy()
+    for i in range(5):
+        Image.fromarray(np.roll(pixels, 9 * i, 1)).save(place / f"{i}.png")
+    (place / "half.jpg").write_bytes(b"\xff\xd8")
+    (place / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (place / "notes.txt").write_text("none")
+    return place
+
+
+def test_a_folder_gives_the_numbers_of_each_photograph_whatever_the_batch(
+    folder, tmp_path, capsys, monkeypatch
+):
+    out = [str(tmp_path / name) for name in ("t.csv", "t.npz", "t.PNG")]
+    words = ["map", str(folder), "--model", "test_main:named", "--layer", "1", "--size", "48"]
+    for batch in ("1", "2", "16"):
+        outs = [w for o in out for w in ("--out", o)]
+        assert main([*words, "--batch", batch, *outs]) == 0
+        printed, progress = capsys.readouterr()
+        assert "2 of 7 files cannot be read; the table says why" in printed
+        assert "photographs: " in progress
+        table = pd.read_csv(out[0])
+        assert table.photo.tolist() == [*(f"{i}.png" for i in range(5)), "half.jpg", "phone.HEIC"]
+        maps = np.load(out[1], allow_pickle=False)
+        assert maps["photos"].tolist() == [f"{i}.png" for i in range(5)]
+        for i in range(5):
+            x = torchvision_input(read_photo(folder / f"{i}.png", 48))
+            y = tiny().eval()(x)[0]
+            M = zerocam.grad_cam(tiny().eval(), x, layer="1", relu=False)[0]
+            torch.testing.assert_close(torch.tensor(maps["maps"][i]), M)
+            row = table.iloc[i]
+            assert (row["class"], row["name"]) == (y.argmax(), ["cup", "tea", "cup"][y.argmax()])
+            assert row.highest == pytest.approx(M.max().item(), rel=1e-4)  # batches round anew
+            assert row["sum"] == pytest.approx(M.sum().item(), rel=1e-4)
+            assert divmod(int(M.argmax()), 11) == (row.row - 1, row.column - 1)
+        assert table.note.tolist()[5].startswith("photo: got 'half.jpg', which cannot be read")
+        assert "which is HEIC" in table.note.tolist()[6]
+
+
+def test_a_folder_may_hold_photographs_of_different_sizes(folder, tmp_path, capsys):
+    for i, size in enumerate([(60, 40), (40, 80)]):
+        Image.radial_gradient("L").resize(size).save(tmp_path / f"{i}.png")
+    out = str(tmp_path / "maps.npz")
+    words = ["--model", "test_main:tiny", "--layer", "1", "--size", "40", "--whole", "--class", "2"]
+    assert main(["map", str(tmp_path), *words, "--out", out]) == 0
+    maps = np.load(out, allow_pickle=True)["maps"]
+    assert [m.shape for m in maps] == [(9, 14), (19, 9)]
+
+
+def test_a_sheet_has_one_scale_and_ends(folder, tmp_path, capsys, monkeypatch):
+    shown, tiles = {}, plots.tiles
+    monkeypatch.setattr(plots, "tiles", lambda t, **k: shown.update(k, n=len(t)) or tiles(t, **k))
+    for name in ("cli", "folders"):
+        monkeypatch.setattr(sys.modules[f"zerocam.{name}"], "SHEET", 3)
+    outs = [str(tmp_path / name) for name in ("sheet.png", "maps.npz")]
+    words = ["--model", "test_main:tiny", "--size", "48", "--out", outs[0], "--out", outs[1]]
+    assert "the sheet shows the first 3\n" in printed_by(capsys, "map", str(folder), *words)
+    assert shown["n"] == 3
+    assert shown["limit"] == pytest.approx(np.abs(np.load(outs[1])["maps"]).max())
+
+
+@pytest.mark.parametrize(
+    ("keep", "words", "message"),
+    [
+        ([], [], "without an image file"),
+        (["half.jpg", "phone.HEIC"], [], "got 2 files, none of which can be read"),
+        (["0.png"], ["--class", "0", "--class", "1"], "wanted one model and one class"),
+        (["0.png"], ["--out", "a.json"], "ends in .csv, .png, .npz, for a folder"),
+    ],
+)
+def test_what_a_folder_cannot_do_is_refused(folder, tmp_path, capsys, keep, words, message):
+    for name in keep:
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    assert main(["map", str(tmp_path), "--model", "test_main:tiny", "--size", "48", *words]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_wrong_usage_exits_2(capsys):

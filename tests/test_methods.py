@@ -321,6 +321,8 @@ def test_a_method_has_the_shape_and_the_signature_of_grad_cam(method):
     assert M.dtype == x.dtype
     assert not M.requires_grad
     shown = list(inspect.signature(method).parameters)
+    assert ("complete" in shown) == (method.needs == "gradient")
+    shown = [name for name in shown if name != "complete"]
     assert shown[:7] == ["model", "x", "target", "layer", "relu", "reshape", "call"]
     assert method.__doc__.startswith("M")
 

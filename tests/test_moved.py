@@ -1,14 +1,16 @@
 """Every public name of version 1 works, is the same object, and says where it is now."""
 
+import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import zerocam
 from zerocam import audits
-from zerocam._moved import MOVED, find
+from zerocam.moved import MOVED, find
 
 PEERS = ["captum_method", "pytorch_grad_cam_method", "torchcam_method"]
 # Public names of version 1.0.0 by module, written down when they moved.
@@ -30,6 +32,18 @@ VERSION_1 = {
     "symmetries": ["BorderWarning", "last_linear", "reparametrize", "rounding", "softmax_rows"],
     "training": ["accuracy", "fit", "mirrored", "ship", "train_scene_net"],
 }
+OFFERED = {
+    *("activations", "audit", "channel_weights", "channels_first", "explain_blank", "grad_cam"),
+    *("grad_cam_all", "reparametrize", "signed_map", "suggest_layer", "tap", "tokens_to_map"),
+}  # by version 1.0.0 itself
+CHANGES = (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
+ROWS = [  # of the table for those who import the package: old module, names, where they are now
+    (module, re.findall(r"`(\w+)`", names or ""), new)
+    for module, names, new in re.findall(
+        r"^\| `zerocam\.(\w+)`(?: \(([^)]*)\))? \| (`[\w.]+`|gone:)", CHANGES, re.M
+    )
+]
+GONE = [(module, name) for module, names, new in ROWS if new == "gone:" for name in names]
 
 
 def test_the_table_of_version_1_and_that_of_the_package_name_the_same_modules():
@@ -43,6 +57,34 @@ def test_a_name_of_version_1_is_found_and_says_where_it_is(module, name):
     with pytest.warns(DeprecationWarning, match=f"zerocam.{module}.{name} is {new}.{name} since"):
         found = getattr(import_module(f"zerocam.{module}"), name)
     assert found is getattr(import_module(new), name)
+
+
+def test_what_the_package_itself_offered_is_there_without_a_warning():
+    assert set(zerocam.__all__) >= OFFERED
+    assert all(callable(getattr(zerocam, name)) for name in OFFERED)
+
+
+def test_the_changelog_says_where_everything_is():
+    said = {f"zerocam.{module}": {} for module, _, _ in ROWS}
+    for module, names, new in ROWS:
+        if new != "gone:":
+            said[f"zerocam.{module}"] |= dict.fromkeys(names or [""], new.strip("`"))
+    assert {module: homes for module, homes in said.items() if homes} == MOVED
+
+
+@pytest.mark.parametrize(("module", "name"), GONE)
+def test_what_the_changelog_calls_gone_is_gone(module, name):
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
+        getattr(import_module(f"zerocam.{module}"), name)
+
+
+def test_each_name_that_moved_alone_is_found():
+    """Those of `MOVED` that are named one by one; the other modules by their public names below."""
+    for old, homes in MOVED.items():
+        for name, new in homes.items():
+            if name:
+                with pytest.warns(DeprecationWarning, match=f"{old}.{name} is {new}.{name} since"):
+                    assert find(old, name) is getattr(import_module(new), name)
 
 
 def test_the_function_audit_stays_when_its_old_module_is_imported():

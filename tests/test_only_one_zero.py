@@ -605,3 +605,27 @@ def test_of_all_maps_of_three_positions_only_flat_ones_are_alike_and_unmoved():
     orders = list(itertools.permutations(range(3)))
     kept = [F for F in values if all(tuple(F[p] for p in order) == F for order in orders)]
     assert kept == [(v, v, v) for v in range(3)]
+
+
+@pytest.mark.claim("I5")
+def test_a_recoding_takes_a_table_to_any_other_with_the_same_doubly_centred_table():
+    """The proof of Theorem 5, step by step: 9 channels, 3 classes, 4 positions."""
+    K, C, Z, draw = 9, 3, 4, torch.Generator().manual_seed(0)
+    W, A, u, f = (
+        torch.randn(*size, generator=draw, dtype=torch.float64)
+        for size in ((C, K), (K, Z), (C,), (Z,))
+    )
+    t = torch.linalg.lstsq(W, u).solution  # W t = u, with independent rows
+    v = torch.linalg.lstsq(A.T, f).solution  # A^T v = f, with independent activations
+    both = W @ A + u[:, None] + f  # the table that is to be reached
+
+    def recoded(v, t):
+        return (W + v) @ (A + t[:, None])
+
+    assert (recoded(v, t) - both).abs().max() > 0.1  # the two shifts add <v, t> besides
+    m = torch.linalg.svd(W).Vh[C:].T @ torch.randn(K - C, generator=draw, dtype=torch.float64)
+    n = m - A @ torch.linalg.lstsq(A, m).solution  # no activation has a part of it
+    n /= n @ m
+    lam = 1 - n @ t  # anything but -<n, t>
+    mu = -(v @ t + lam * (v @ m)) / (n @ t + lam)
+    torch.testing.assert_close(recoded(v + mu * n, t + lam * m), both, rtol=0, atol=1e-9)

@@ -61,6 +61,7 @@ def test_the_form_offers_what_the_command_takes(port):
     assert "https://" not in text  # it asks no other machine for anything
 
 
+@pytest.mark.slow
 def test_a_photograph_becomes_a_picture_with_its_numbers_and_nothing_is_kept(
     port, cup, tmp_path, monkeypatch, capsys
 ):
@@ -122,7 +123,13 @@ def test_only_one_address_is_served(port):
 
 def test_the_command_refuses_a_model_it_cannot_make(capsys):
     assert main(["page", "--model", "nosuch:thing"]) == 1
-    assert "No module named 'nosuch'" in capsys.readouterr().err
+    assert "no module named 'nosuch'" in capsys.readouterr().err
+
+
+def test_a_port_that_is_used_is_refused_with_the_next(port, capsys):
+    assert main(["page", "--model", "test_page:broken", "--port", str(port)]) == 1
+    said = f"port: got {port}, which cannot be had (Address already in use), wanted a free one"
+    assert f"{said}; --port {port + 1}\n" in capsys.readouterr().err
 
 
 def broken() -> nn.Module:
@@ -153,9 +160,9 @@ def test_the_page_loads_the_model_once_and_with_random_weights_when_told_to(
 ):
     loaded, answers = [], []
 
-    def load(name, weights):
+    def load(name, weights, *more):
         loaded.append((name, weights))
-        return load_model(name, weights)
+        return load_model(name, weights, *more)
 
     def twice(reply, *_):
         answers.extend(reply(cup, {"class": "3"}) for _ in range(2))
@@ -167,7 +174,8 @@ def test_the_page_loads_the_model_once_and_with_random_weights_when_told_to(
     assert main(["page", *words]) == 1
     assert loaded == [("torchvision:resnet18", "none")]
     assert answers[0] == answers[1]
-    assert "class 3 (tiger shark), score " in answers[0]["text"]
+    assert "class 3, score " in answers[0]["text"]  # random weights know no shark
+    assert "weights: random" in answers[0]["text"]
     assert "enough" in capsys.readouterr().err
 
 

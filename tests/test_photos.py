@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL.ImageFile
 import pytest
 import torch
 from PIL import Image
@@ -113,6 +114,91 @@ def test_sixteen_bits_keep_their_range(mode):
     assert abs(x[0, 10, 17].item() - 0.5) < 0.01
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_fewer_bits_in_sixteen_are_read_once_their_white_is_told(mode, bits):
+    """No file says whether such a picture is dark: it is refused with the number that mends it."""
+    top = 2**bits - 1
+    values = np.full((8, 8), 2 ** (bits - 1), "u2")
+    values[:, :4] = top
+    image = Image.fromarray(values.astype({"I": "i4", "I;16B": ">u2"}.get(mode, "u2")))
+    with pytest.raises(ValueError, match=rf"up to {top} in 16 bits.*--white {top} \(white={top}\)"):
+        read(image, "TIFF")
+    x = photos.read_photo(file(image, "TIFF"), 20, white=top)
+    assert x[:, 10, 2].tolist() == [1, 1, 1]
+    assert abs(x[0, 10, 17].item() - 0.5) < 0.01
+    with pytest.raises(ValueError, match=rf"white: got {top - 1}, wanted {top}, the highest value"):
+        photos.read_photo(file(image, "TIFF"), 20, white=top - 1)
+
+
+def test_a_dark_file_of_sixteen_bits_is_read_once_its_white_is_told():
+    dark = Image.fromarray(np.full((4, 4), 9000, "u2"))
+    x = photos.read_photo(file(dark), 4, white=65535)
+    assert x[0, 0, 0].item() == pytest.approx(9000 / 65535, abs=0.5 / 255)
+    assert photos.read_photo(file(Image.fromarray(np.zeros((4, 4), "u2"))), 4).max() == 0
+
+
+def deep_colours(values: np.ndarray) -> io.BytesIO:
+    """A PNG of 16 bits in each of three or four channels (rows, columns, channels), by hand."""
+    rows = [b"\0" + row.astype(">u2").tobytes() for row in values]
+    height, width, channels = values.shape
+    head = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    return png_of((b"IHDR", head), (b"IDAT", zlib.compress(b"".join(rows))), (b"IEND", b""))
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_sixteen_bits_keep_their_range_or_are_refused(channels):
+    """Pillow keeps the upper eight bits: of twelve bits in sixteen, four would be left."""
+    values = np.full((6, 6, channels), 65535, "u2")
+    values[..., 1] = 32768
+    x = photos.read_photo(deep_colours(values), 6)
+    assert x[:, 3, 3].tolist() == pytest.approx([1, 0.5, 1], abs=0.01)
+    values[..., :3] //= 16
+    values[0, 0, 3:] = 0  # transparent in one place, which is white
+    with pytest.raises(ValueError, match=r"values up to 15 of 255 after 16 bits, wanted all"):
+        photos.read_photo(deep_colours(values), 6)
+    values[..., :3] = 0  # black is black
+    assert photos.read_photo(deep_colours(values), 6)[:, 5, 5].tolist() == [0, 0, 0]
+
+
+def test_the_whole_picture_keeps_its_proportions():
+    x = photos.read_photo(file(RGB), 20, whole=True)
+    assert x.shape == (3, 20, 30)
+    torch.testing.assert_close(x[:, 3:-3, 8:-8], read(RGB)[:, 3:-3, 3:-3], rtol=0, atol=1e-6)
+    assert x[:, 2, 2].tolist() == [1, 0, 0]
+    upright = photos.read_photo(file(RGB.transpose(Image.Transpose.TRANSPOSE)), 20, whole=True)
+    torch.testing.assert_close(upright, x.mT)
+    thin = photos.read_photo(file(RGB.resize((900, 3))), 3, whole=True)
+    assert thin.shape == (3, 3, 900)
+
+
+def test_a_photograph_can_come_through_a_pipe(through_a_pipe):
+    x = photos.read_photo(through_a_pipe(file(RGB).getvalue()), 20)
+    assert torch.equal(x, read(RGB))
+
+
+class Registered(PIL.ImageFile.ImageFile):
+    """What a plug-in for HEIC does: it takes the file, and makes a picture of it."""
+
+    format = "HEIF"
+
+    def _open(self):
+        self._size, self._mode = (2, 2), "L"
+
+    def load(self):
+        return Image.new("L", (2, 2), 255).load()
+
+
+def test_a_kind_that_pillow_has_learnt_is_no_longer_foreign(monkeypatch):
+    monkeypatch.setitem(Image.OPEN, "HEIF", (Registered, lambda head: head[4:8] == b"ftyp"))
+    monkeypatch.setattr(Image, "ID", [*Image.ID, "HEIF"])
+    foreign = io.BytesIO(b"\0\0\0\x18ftypheic" + bytes(40))
+    photos._refuse_foreign(foreign, "a.heic")
+    monkeypatch.setattr(Image, "ID", Image.ID[:-1])
+    with pytest.raises(ValueError, match=r"a\.heic', which is HEIC"):
+        photos._refuse_foreign(foreign, "a.heic")
+
+
 def test_transparent_places_are_white_whatever_colour_hides_there():
     pixels = np.zeros((8, 8, 4), "u1")
     pixels[:, :, 0] = 200  # red everywhere, opaque on the right only
@@ -152,8 +238,11 @@ def test_a_phone_picture_with_a_preview_is_its_first_frame():
 
 def png(width: int, height: int, *more: tuple[bytes, bytes]) -> io.BytesIO:
     """A PNG file that says it is width x height; most of its pixels are missing."""
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), *more]
-    chunks += [(b"IDAT", zlib.compress(bytes(10)))]
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return png_of((b"IHDR", head), *more, (b"IDAT", zlib.compress(bytes(10))))
+
+
+def png_of(*chunks: tuple[bytes, bytes]) -> io.BytesIO:
     raw = b"\x89PNG\r\n\x1a\n"
     for name, data in chunks:
         raw += struct.pack(">I", len(data)) + name + data
@@ -183,6 +272,11 @@ def test_a_damaged_file_is_closed_again(tmp_path):
     assert not stream.closed  # it is the caller's
 
 
+def started(head: bytes) -> io.BytesIO:
+    """A file of which the first bytes are these."""
+    return io.BytesIO(head + bytes(200))
+
+
 FRAMES = [RGB, RGB.transpose(Image.Transpose.ROTATE_180)]
 
 
@@ -206,11 +300,41 @@ FRAMES = [RGB, RGB.transpose(Image.Transpose.ROTATE_180)]
         (lambda: file(FRAMES[0], "TIFF", save_all=True, append_images=FRAMES[1:]), "2 frames"),
         (lambda: file(Image.fromarray(np.ones((4, 4), "f4")), "TIFF"), "in mode F, wanted 8 or"),
         (lambda: file(Image.fromarray(np.full((4, 4), 70_000, "i4")), "TIFF"), "in mode I, wanted"),
+        (lambda: started(b"\0\0\0\x18ftypheic"), "which is HEIC, .*pillow-heif"),
+        (lambda: started(b"\0\0\0\x18ftypmif1"), "which is HEIC"),
+        (lambda: started(b"\0\0\0\x20ftypisom"), "which is a film.*one frame as PNG"),
+        (lambda: started(bytes(128) + b"DICM"), "which is DICOM.*in the window the model was"),
+        (lambda: started(b"%PDF-1.7\n"), "which is PDF or Post.*draw its page as PNG"),
+        (lambda: started(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "PDF or PostS"),
+        (lambda: started(b"<svg xmlns="), "which is SVG.*in the size you need"),
+        (lambda: started(b"\n <?xml version="), "which is SVG"),
+        (lambda: started(b"<!doctype html>"), "which is a web page.*save the picture in it"),
+        (lambda: started(b"\x93NUMPY\1\0"), "which is numbers, not a picture"),
+        (lambda: started(b"\x89HDF\r\n\x1a\n"), "which is numbers, not a picture"),
+        (lambda: started(b"CDF\1"), "which is numbers, not a picture"),
+        (lambda: file(Image.fromarray(np.full((4, 4), -1, "i4")), "TIFF"), "in mode I, wanted"),
         (lambda: "no/such/file.png", "no/such/file.png', which cannot be read .*No such.*its name"),
         (lambda: str(Path(__file__).parent), "which cannot be read .*its name"),
-        (lambda: __file__, r"which cannot be read \(cannot identify image file\); wanted a whole"),
+        (lambda: __file__, r"which cannot be read \(cannot identify image file\), wanted a whole"),
     ],
 )
 def test_files_that_cannot_be_shown_are_refused(untyped, make, message):
     with pytest.raises(ValueError, match=f"^photo: got .*{message}"):
         photos.read_photo(make(), 20)
+
+
+@pytest.mark.parametrize(
+    ("image", "size", "words", "message"),
+    [
+        (RGB, 3000, {"whole": True}, "size: got 4500 x 3000 pixels, wanted at most 4,000,000"),
+        (RGB, 2001, {}, "size: got 2001 x 2001 pixels, .*take a smaller size"),
+        (RGB, 20, {"white": 4095}, r"white: got 4095 for 'a stream', in mode RGB, wanted a grey"),
+        (RGB.convert("L"), 20, {"white": 255}, "in mode L, wanted a grey file of 16 bits; leave"),
+        (Image.fromarray(np.ones((4, 4), "u2")), 20, {"white": 0}, "white: got 0, wanted 1, the"),
+        (Image.fromarray(np.ones((4, 4), "u2")), 20, {"white": 65536}, "or more, up to 65535"),
+        (Image.fromarray(np.ones((4, 4), "u2")), 20, {}, r"--white 255 \(white=255\) for 8 bits"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_photograph_is_refused(image, size, words, message):
+    with pytest.raises(ValueError, match=message):
+        photos.read_photo(file(image), size, **words)

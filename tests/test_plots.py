@@ -1,5 +1,6 @@
 """Figures as data: limits, colours of zero, what is refused."""
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -38,12 +39,67 @@ def test_a_map_is_drawn_from_any_format(ax, dtype):
     assert np.array_equal(plots.show_map(ax, M.to(dtype)).get_array(), M.numpy())
 
 
-def test_the_overlay_is_clear_where_the_map_is_zero(ax):
-    plots.overlay(ax, IMAGE, M)
-    rgba = ax.images[1].get_array()
-    assert rgba[0, 1, 3] == 0
-    assert rgba[0, 0, 3] == pytest.approx(0.85)
-    assert rgba[1, 0, 3] == pytest.approx(0.85 / 3)
+def drawn_over(image, M, limit=None):
+    """The pixels of a map over an image, (height, width, 3), from 0 to 1."""
+    fig = plt.figure(figsize=(1, 1), dpi=100)
+    plots.overlay(fig.add_axes((0, 0, 1, 1)), image, M, limit)
+    fig.canvas.draw()
+    pixels = np.asarray(fig.canvas.buffer_rgba())[..., :3] / 255
+    plt.close(fig)
+    return pixels
+
+
+@pytest.mark.parametrize("grey", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("value", [-3.0, -1.0, 0.0, 1.0, 2.0])
+def test_over_an_even_surface_the_colour_is_that_of_the_bar_whatever_its_grey(grey, value):
+    even = torch.full((3, 20, 20), grey)
+    centre = drawn_over(even, torch.full((2, 2), value), limit=3.0)[50, 50]
+    wanted = plots.SIGNED((value / 3 + 1) / 2)[:3]
+    assert centre == pytest.approx(wanted, abs=0.01)  # a pixel has 256 steps
+
+
+def test_the_image_is_drawn_where_its_grey_changes_and_never_colours():
+    half = torch.ones(3, 40, 40)
+    half[:, :, :20] = 0.0
+    pixels = drawn_over(half, torch.zeros(2, 2))
+    assert np.ptp(pixels, axis=2).max() == 0  # greys: no colour where the map is zero
+    assert pixels[50, 47].max() < 0.7  # the dark side of the edge
+    assert pixels[50, [3, 97]].min() > 0.99
+
+
+def test_the_zero_line_lies_where_the_map_crosses_zero(ax):
+    slope = torch.tensor([[-1.0, 3.0], [-1.0, 3.0]])  # centres at a quarter and three quarters
+    plots.overlay(ax, torch.ones(3, 8, 16), slope)
+    (line,) = ax.collections
+    (path,) = line.get_paths()
+    assert np.allclose(path.vertices[:, 0], 16 * (0.25 + 0.25 * 0.5))
+    assert {0, 8} <= set(path.vertices[:, 1])  # from border to border
+
+
+@pytest.mark.parametrize("one_sign", [M.relu(), -M.abs(), 0 * M])
+def test_a_map_that_does_not_cross_zero_has_no_zero_line(ax, one_sign):
+    plots.overlay(ax, IMAGE, one_sign)
+    assert not ax.collections
+
+
+def test_of_a_page_with_ink_the_outline_is_drawn_and_no_surface(ax):
+    page = torch.zeros(1, 8, 8)
+    page[:, 2:6, 2:6] = 1
+    plots.overlay(ax, page, M.abs())
+    (line,) = ax.collections
+    corners = line.get_paths()[0].vertices
+    assert (corners.min(), corners.max()) == (2, 6)
+    assert len(ax.images) == 1
+
+
+def test_no_ink_is_red_or_blue():
+    with plt.rc_context():
+        plots.style()
+        colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    assert not {plots.RED, plots.BLUE} & set(colours)
+    for red, green, blue in map(matplotlib.colors.to_rgb, colours):
+        assert red <= 2 * max(green, blue)
+        assert blue <= 2 * max(red, green)
 
 
 def test_the_rainbow_spends_its_colours_on_any_map(ax):

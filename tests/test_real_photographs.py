@@ -11,22 +11,24 @@ import zerocam
 from zerocam import imagenet
 from zerocam.lab import pictures, studies
 from zerocam.lab.studies import families, load, trained
+from zerocam.recode import last_linear
 
 # Set by the gates that take their time: every family of torchvision, not one for each way of
 # reading it.
 ALL_FAMILIES = os.environ.get("ZEROCAM_ALL_FAMILIES") == "1"
 
 METHODS = {
-    # permutation, scaling, sign flip, mixing, shift, affine, softmax shift
-    "Grad-CAM": "====ccx",
-    "Grad-CAM, spatial mean": "======x",
-    "HiResCAM": "====ccx",
-    "LayerCAM": "==xxcxx",
-    "Grad-CAM++": "==xxxxx",
-    "XGrad-CAM": "====ccx",
-    "Eigen-CAM": "=x=xxx=",
-    "Eigen-CAM, centred": "=x=x=x=",
-    "LaFAM": "=xxxcx=",
+    # permutation, scaling, sign flip, mixing, shift, affine, softmax shift, places
+    "Grad-CAM": "====ccxx",
+    "Grad-CAM, spatial mean": "======xx",
+    "local score": "=======x",
+    "HiResCAM": "====ccxx",
+    "LayerCAM": "==xxcxxx",
+    "Grad-CAM++": "==xxxxxx",
+    "XGrad-CAM": "====ccxx",
+    "Eigen-CAM": "=x=xxx=x",
+    "Eigen-CAM, centred": "=x=x=x=x",
+    "LaFAM": "=xxxcx=x",
 }
 
 
@@ -223,7 +225,7 @@ def test_the_table_of_trained_networks_can_be_made(name, monkeypatch):
 
 def few(net: nn.Module) -> nn.Module:
     """Three classes instead of a thousand: the maps of all are made at once."""
-    last = studies.softmax_rows(net)
+    last = last_linear(net)[1]
     draw = torch.Generator().manual_seed(0)
     last.weight = nn.Parameter(torch.randn(3, last.in_features, generator=draw))
     last.bias, last.out_features = nn.Parameter(torch.zeros(3)), 3

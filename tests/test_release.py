@@ -9,16 +9,18 @@ from tools import release
 
 
 def build(folder: Path) -> Path:
-    for name in ("html/index.html", "course/student/a.ipynb", "course/instructor/a.ipynb"):
+    course = [f"course/{name}/a.ipynb" for name in ("student", "instructor", "lecture")]
+    for name in ("html/index.html", *course):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     return folder
 
 
-def test_the_site_and_both_editions_are_in_it(tmp_path):
+def test_the_site_the_editions_and_the_lecture_are_in_it(tmp_path):
     archives = release.gather(tmp_path / "out", build(tmp_path / "built"), "1.2")
     assert [p.name for p in archives] == [
-        f"what-does-zero-mean-1.2-{name}.zip" for name in ("site", "student", "instructor")
+        f"what-does-zero-mean-1.2-{name}.zip"
+        for name in ("site", "student", "instructor", "lecture")
     ]
     assert zipfile.ZipFile(archives[0]).namelist() == ["what-does-zero-mean-1.2-site/index.html"]
     assert sorted((tmp_path / "out").iterdir()) == sorted(archives)
@@ -30,7 +32,7 @@ def test_the_same_content_gives_the_same_checksums(tmp_path):
         archives = release.gather(tmp_path / out, build(tmp_path / f"{out}-built"), "1.2")
         sums.append(release.checksums(archives))
     assert sums[0] == sums[1]
-    assert len(sums[0].splitlines()) == 3
+    assert len(sums[0].splitlines()) == 4
     (tmp_path / "one-built" / "html" / "index.html").write_text("changed")
     archives = release.gather(tmp_path / "one", tmp_path / "one-built", "1.2")
     assert release.checksums(archives) != sums[0]

@@ -10,7 +10,8 @@ from torch import nn
 from zerocam import grad_cam_all, metrics
 from zerocam.lab.nets import SceneNet
 from zerocam.lab.scenes import digit_scenes
-from zerocam.lab.studies import dilate, fixed_level, load, rival_maps
+from zerocam.lab.studies import evidence, fixed_level, load, rival_maps
+from zerocam.lab.studies.evidence import RECIPES, dilate, recipe, regions
 from zerocam.lab.training import fit
 from zerocam.metrics import above
 
@@ -81,6 +82,17 @@ def test_the_relu_does_not_move_the_highest_point(M):
     mask = torch.ones_like(M, dtype=torch.bool)
     mask[:, :, ::2] = False
     assert torch.equal(metrics.pointing(M, mask), metrics.pointing(M.relu(), mask))
+
+
+@pytest.mark.claim("E1")
+@pytest.mark.parametrize("n", [2, 4])
+def test_cut_and_then_enlarged_the_highest_point_can_be_another(n):
+    """A lonely peak between blue neighbours shrinks where they are mixed in; a plateau does not."""
+    M = torch.tensor([[[-9, 1.3, -9, 0.9, 0.9, 0.9]]])
+    enlarged, cut_first = (metrics.enlarge(V, (1, 6 * n)) for V in (M, M.relu()))
+    assert enlarged.argmax() // n == 3
+    assert torch.equal(enlarged.relu().argmax(), enlarged.argmax())  # the theorem, at this size
+    assert cut_first.argmax() // n == M.argmax() == 1
 
 
 @pytest.mark.claim("E2")
@@ -202,3 +214,88 @@ def test_with_tanh_more_of_the_negative_mass_lies_on_paper(seed):
         metrics.energy_inside(-metrics.enlarge(M, 40), place).mean() for place in places
     )
     assert paper > other > own
+
+
+@pytest.mark.claim("E4")
+def test_most_negative_mass_is_on_the_other_digit_in_each_network_that_reads_well():
+    study = load("recipes")
+    before = ("neg_sgd_before_other", "centred_sgd_before_other")
+    for name in RECIPES:
+        for target in ("neg", "centred"):
+            shares = [study[f"{target}_{name}_{place}"] for place in ("own", "other", "blank")]
+            assert (sum(shares) - 1).abs().max() < 0.01  # 0 for a map without a negative value
+            if name != "no_norm":
+                assert (study[f"read_{name}"] > 0.85).all()
+                assert (shares[1] > 0.5).all()
+                assert (shares[0] < 0.1).all()
+        if name != "multi_label":  # the most on average; two_softmax comes close
+            assert study.mean("neg_multi_label_other") > study.mean(f"neg_{name}_other") + 0.01
+    for key in before:  # one module earlier it ends
+        assert (study[key] < study[key.replace("_before", "")] - 0.1).all()
+        assert 0.5 < study.mean(key) < 0.56
+
+
+@pytest.mark.claim("E4")
+def test_networks_that_read_badly_have_less_of_it_there():
+    study = load("recipes")
+    read, there = study["read_no_norm"], study["neg_no_norm_other"]
+    assert read.max() < 0.9
+    assert torch.stack([read, there]).corrcoef()[0, 1] > 0.8
+    assert (study["neg_no_norm_own"] > study["neg_sgd_own"] + 0.05).all()
+    assert (there[read < 0.5] < 0.5).all()
+
+
+def test_a_recipe_changes_what_its_name_says(monkeypatch):
+    """What is trained, and towards what; not how well."""
+    asked = {}
+    monkeypatch.setattr(
+        evidence, "fit", lambda net, x, t, **how: asked.update(last=(net, x, t, how))
+    )
+    found = {name: (recipe(name, 0, n=5), *asked["last"][1:]) for name in RECIPES}
+    assert {name for name, (_, _, t, _) in found.items() if t.is_floating_point()} == {
+        "bce", "multi_label", "two_softmax",
+    }  # fmt: skip
+    for name, (net, x, t, how) in found.items():
+        digits = 1 + (name in ("multi_label", "two_softmax"))
+        page = digit_scenes(5, digits=digits, seed=0)
+        assert torch.equal(x, page.x)
+        assert any(isinstance(m, nn.BatchNorm2d) for m in net.modules()) == (name != "no_norm")
+        assert net.head.dropout.p == (0.3 if name == "dropout" else 0)
+        assert ("optimiser" in how) == (name == "adam")
+        if t.is_floating_point():
+            assert (t.sum(1) == (1 if name == "two_softmax" else digits)).all()
+            assert torch.equal(t.topk(digits, 1)[1].sort(1)[0], page.labels.sort(1)[0])
+            yes_or_no = nn.functional.binary_cross_entropy_with_logits
+            assert (how.get("loss") is yes_or_no) == (name != "two_softmax")
+        else:
+            assert torch.equal(t, page.labels[:, 0])
+
+
+def test_the_regions_of_a_page_share_it_out():
+    pages = digit_scenes(3, digits=2, seed=0)
+    places = regions(pages.masks)
+    assert torch.stack(list(places.values())).sum(0).eq(1).all()
+    for i, (own, other) in enumerate(((0, 1), (1, 0))):
+        first = {name: mask[3 * i : 3 * i + 3] for name, mask in places.items()}
+        assert (first["own"] >= pages.masks[:, own]).all()
+        assert not (first["other"] & pages.masks[:, own]).any()
+        assert not (first["blank"] & pages.masks[:, other]).any()
+
+
+# Cuts chosen on other pages
+
+
+@pytest.mark.claim("E3", "G3")
+def test_with_a_cut_from_held_out_pages_no_zero_is_a_better_localiser():
+    study = load("cuts")
+    assert (study["at_15_logit_mean"] - study["at_15_logit_zero"] > 0.05).all()
+    for target in ("logit", "centred"):
+        zero = study[f"at_{target}_zero"]
+        assert (zero > 0.5).all()
+        assert (study[f"at_{target}_mean"] - zero).abs().max() < 0.01
+        assert (study[f"at_{target}_local"] - zero).abs().max() < 0.002
+    assert (study["at_relu"] - study["at_signed"] > 0.05).all()
+    assert (study["at_relu"] - study["at_logit_zero"]).abs().max() < 1e-4  # where some pixel is 0
+    for key in study.keys():  # noqa: SIM118
+        if key.startswith("at_") and "15" not in key:
+            assert (study[key] <= study[key.replace("at_", "best_")]).all(), key

@@ -91,7 +91,8 @@ def test_prose_outputs_claims_and_tests_agree():
 
 def test_no_claim_is_dropped_and_each_correction_is_explained():
     registry = ledger.claims(ROOT)
-    planned = {"A": 4, "B": 7, "C": 7, "D": 6, "E": 6, "F": 7, "G": 4, "H": 5, "I": 9}
+    planned = {"A": 4, "B": 7, "C": 7, "D": 6, "E": 7, "F": 7, "G": 6, "H": 6, "I": 9, "T": 7}
+    planned["P"] = 1
     assert list(registry) == [f"{part}{i + 1}" for part, n in planned.items() for i in range(n)]
     for claim, entry in registry.items():
         assert entry["verdict"] == "shown" or entry["note"], claim
@@ -112,12 +113,10 @@ def test_no_file_names_a_place_on_one_machine():
     assert found == []
 
 
-def test_import_loads_no_plotting_and_no_widgets():
-    code = (
-        "import sys, zerocam; print(*({'matplotlib', 'ipywidgets', 'IPython'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+def test_no_file_that_a_command_wrote_is_kept():
+    written = (".png", ".webp", ".jpg", ".csv", ".npy", ".npz", ".pdf")
+    kept = [name for name in TRACKED if name.endswith(written) and (ROOT / name).exists()]
+    assert [name for name in kept if not name.startswith("book/_static/")] == []
 
 
 def test_the_names_that_others_rely_on_stand_in_the_package():
@@ -158,9 +157,16 @@ def code_lines(source: str) -> int:
 def test_the_package_stays_small():
     assert code_lines('"""Doc."""\n\nx = 1  # one\n') == 1
     lines = {p: code_lines(p.read_text()) for p in (ROOT / "src").rglob("*.py")}
-    assert max(lines.values()) < 480, lines
-    laboratory = sum(n for path, n in lines.items() if path.parent.name == "lab")
-    assert sum(lines.values()) - laboratory < 2500, lines
+    assert max(lines.values()) < 520, lines  # the longest is the catalogue of exercises
+    lab = ROOT / "src" / "zerocam" / "lab"
+    laboratory = sum(n for path, n in lines.items() if path.is_relative_to(lab))
+    # 2,500 for the tool as a house; then what science and use asked for: 20 for on and off in a
+    # ReLU6, 60 for local score and log-odds, 110 to find positions by experiment, 80 for places,
+    # 80 to find by trial the layer that scores are read from; and what people bring: 210 for models
+    # of any inputs and outputs and the causes of what fails, 150 for a photograph traced through
+    # `prepare`, 180 for class names and loading, 140 for folders, 250 for several maps, for sizes
+    # and kinds of files, and for an overlay as a picture
+    assert sum(lines.values()) - laboratory < 3800, lines
 
 
 def test_each_dependency_is_pinned_for_every_platform():
@@ -182,6 +188,14 @@ def test_each_dependency_is_pinned_for_every_platform():
                 assert need.specifier.contains(pinned[need.name]), (need, here)
 
 
+def test_the_wheel_says_that_it_has_types():
+    """What hatchling puts into the wheel: all of the folder that git has."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    assert settings["hatch"]["build"]["targets"]["wheel"] == {"packages": ["src/zerocam"]}
+    assert "src/zerocam/py.typed" in TRACKED
+    assert settings["mypy"]["strict"] is True
+
+
 def test_conda_reads_the_one_list():
     *conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert [re.match(r"\w+", line).group() for line in conda] == ["python", "pip"]
@@ -198,11 +212,13 @@ def test_binder_installs_the_chapters_needs_and_no_more():
 
 
 def test_the_extra_lab_holds_what_the_notebooks_import():
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needs = [
-        Requirement(r).name
-        for r in (*extras["dependencies"], *extras["optional-dependencies"]["lab"])
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras, todo = project["optional-dependencies"], [*project["dependencies"], "zerocam[lab]"]
+    needs = []
+    while todo:
+        need = Requirement(todo.pop())
+        needs.append(need.name)
+        todo += [line for extra in need.extras for line in extras[extra]]
     found = {"zerocam"} | set(sys.stdlib_module_names)
     for name, distributions in importlib.metadata.packages_distributions().items():
         if set(distributions) & set(needs):
@@ -229,3 +245,11 @@ def test_each_mutant_has_one_place_and_a_test():
         assert source.count(mutant[1]) == 1, mutant
         file, _, test = mutants.test_of(mutant).partition("::")
         assert f"def {test.partition('[')[0]}(" in (ROOT / file).read_text(encoding="utf-8"), mutant
+
+
+def test_each_reference_is_cited_and_each_citation_has_its_reference():
+    entries = re.findall(r"^@\w+\{([^,]+),", (ROOT / "book/references.bib").read_text(), re.M)
+    pages = [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+    cited = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", "\n".join(p.read_text() for p in pages))
+    assert len(entries) == len(set(entries)) > 40
+    assert {key.strip() for group in cited for key in group.split(",")} == set(entries)

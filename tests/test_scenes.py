@@ -130,15 +130,15 @@ def test_changing_the_format_keeps_the_scene():
     ("call", "message"),
     [
         (lambda: scenes.digits("valid"), "split: got 'valid', wanted one of train, test, all"),
-        (lambda: scenes.digit_scenes(1, digits=3, seed=0), "got 3, 1; wanted 1 or 2 digits"),
-        (lambda: scenes.digit_scenes(0, seed=0), "got 1, 0; wanted .* at least 1 scene"),
+        (lambda: scenes.digit_scenes(1, digits=3, seed=0), "got 3, 1, wanted 1 or 2 digits"),
+        (lambda: scenes.digit_scenes(0, seed=0), "got 1, 0, wanted .* at least 1 scene"),
         (
             lambda: scenes.digit_scenes(1, digits=2, seed=0, classes=[4]),
             r"classes: got \[4\], wanted 2 or more of the digits",
         ),
         (lambda: scenes.digit_scenes(1, seed=0, classes=[12]), r"classes: got \[12\]"),
         (lambda: scenes.digit_scenes(1, digits=2, seed=0, size=31), "size: got 31, wanted 32"),
-        (lambda: scenes.scene((2, 11)), r"got \[2, 11\], 0; wanted digits 0 to 9"),
+        (lambda: scenes.scene((2, 11)), r"got \[2, 11\], 0, wanted digits 0 to 9"),
         (lambda: scenes.scene((2,), which=500), "`which` below the number of such digits"),
         (lambda: scenes.scene((2, 7), [(0, 0), (3, 3)]), "16 or more apart; a larger size"),
         (lambda: scenes.scene((2,), [(30, 0)]), r"corners: got \[\(30, 0\)\], wanted 1 corners"),

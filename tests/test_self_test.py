@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from zerocam import grad_cam, metrics, references, targets
+from zerocam.lab import transformer
 
 PAGE = (Path(__file__).parents[1] / "book" / "self-test.md").read_text(encoding="utf-8")
 
@@ -33,11 +34,11 @@ def spread(change):
     return (change.amax((1, 2)) - change.amin((1, 2))).max()
 
 
-def test_thirteen_questions_each_with_an_answer_that_links_to_a_chapter():
+def test_fourteen_questions_each_with_an_answer_that_links_to_a_chapter():
     questions = re.split(r"^\*\*\d+\.\*\* ", PAGE, flags=re.M)[1:]
-    assert len(questions) == 13
+    assert len(questions) == 14
     assert all(q.count("<details><summary>Answer</summary>") == 1 for q in questions)
-    assert all(re.search(r"notebooks/0[1-7]-", q) for q in questions)
+    assert all(re.search(r"notebooks/0[1-8]-", q) for q in questions)
 
 
 def test_4_merging_a_batchnorm_moves_the_map_by_one_constant():
@@ -133,3 +134,17 @@ def test_13_a_map_is_blank_where_the_layer_is_or_unmoved_by_a_bias():
     mean = {"reference": references.spatial_mean}
     torch.testing.assert_close(signed(dark, x, **mean), signed(model, x, **mean))
     assert signed(dark, x, **mean)[0, i, j].abs() > 0.01
+
+
+def test_14_zero_ablation_depends_on_where_the_value_bias_stands_and_the_others_do_not():
+    net = transformer.DigitTransformer(seed=1)
+    biases = torch.stack([-block.attention.value.bias.detach() for block in net.blocks])
+    folded = transformer.value_shifted(net, biases)
+    x, labels = (part[:20] for part in transformer.digit_images("test"))
+    torch.testing.assert_close(folded(x), net(x))
+    for how, reference in transformer.REFERENCES.items():
+        lost = [
+            transformer.added_loss(model, x, labels, transformer.head_outputs(model, x), reference)
+            for model in (net, folded)
+        ]
+        assert torch.allclose(*lost, atol=1e-9) == (how != "zero")

@@ -14,7 +14,8 @@ from zerocam import imagenet
 from zerocam.audits import METHODS, audit
 
 pytestmark = pytest.mark.slow
-EIGHT = {name: method for name, method in METHODS.items() if name != "LaFAM"}
+ALONE = ("LaFAM", "local score")  # the latter explains a target of its own, by its own passes
+EIGHT = {name: method for name, method in METHODS.items() if name not in ALONE}
 
 
 def multiplications(call: Callable) -> int:
@@ -37,14 +38,15 @@ class Whole(nn.Module):
 
 @pytest.mark.parametrize(
     ("way", "least", "most"),
-    [("head", 1, 2.5), ("whole model", 20, 25)],
+    [("head", 1, 2.5), ("whole model", 29, 34)],
     ids=["split at the layer", "by whole passes"],
 )
 def test_the_audit_of_eight_methods_costs_few_forward_passes(way, least, most):
-    """Counted when written: 2.2 split at the layer, 24.1 by whole passes.
+    """Counted when written: 2.2 split at the layer, 33.2 by whole passes.
 
     Of each, 1.1 are the mixtures of 512 channels.  So split at the layer the network runs once,
-    and by whole passes 23 times: 8 methods under 7 symmetries share them.
+    and by whole passes 32 times: 8 methods under 8 symmetries share 28 of them, and 4 find the
+    layer that the scores are read from.
     """
     model = imagenet.torchvision_net("resnet18")
     x = torch.randn(1, 3, 128, 128)
@@ -56,4 +58,4 @@ def test_the_audit_of_eight_methods_costs_few_forward_passes(way, least, most):
     assert least <= found / alone <= most
     assert report.errors == {}
     assert set(report.ran_on.values()) == {way}
-    assert report.table().shape == (8, 7)
+    assert report.table().shape == (8, 8)

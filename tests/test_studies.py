@@ -5,8 +5,7 @@ import json
 import pytest
 import torch
 
-from zerocam.lab import studies
-from zerocam.lab.studies import STUDIES, Result, load, run
+from zerocam.lab.studies import STUDIES, Result, load, run, runner
 
 
 def squares(seed: int) -> dict[str, float]:
@@ -177,6 +176,6 @@ def test_refusals(extra, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="seeds: got 1, wanted 2 or more"):
         run("squares", [0]).belongs("sum", 5.0, 0.01)
     run("squares", [0], folder=tmp_path)
-    monkeypatch.setattr(studies, "versions", lambda: {"torch": "0"})
+    monkeypatch.setattr(runner, "versions", lambda: {"torch": "0"})
     with pytest.raises(ValueError, match="delete the file"):
         run("squares", [1], folder=tmp_path)

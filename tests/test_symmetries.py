@@ -17,7 +17,7 @@ import zerocam
 from zerocam import methods, references, targets
 from zerocam import symmetries as sym
 from zerocam.recode import BorderWarning, last_linear, reparametrize
-from zerocam.symmetries import Affine, SoftmaxShift
+from zerocam.symmetries import Affine, Places, SoftmaxShift
 
 A_, t_ = integers_like(2, K, h, w), integers_like(K)
 AFFINE = st.builds(sym.affine, unimodular(K), t_)
@@ -28,6 +28,7 @@ LINEAR = st.one_of(
     st.builds(sym.mixing, unimodular(K)),
 )
 SOFTMAX = st.builds(SoftmaxShift, t_, st.integers(-9, 9).map(float))
+PLACES = orders(Z).map(Places)
 few = settings(max_examples=6)  # where each example copies and runs a network
 HEADS = [*heads(), "flat mlp"]
 CLASS = 3  # its gradients have both signs in every head
@@ -79,6 +80,7 @@ def test_the_constructors_worked_by_hand():
         "scaling": (sym.scaling(torch.tensor([2.0, 0.5, 4.0])), [2, 1, 12]),
         "sign flip": (sym.sign_flip(torch.tensor([1.0, -1.0, -1.0])), [1, -2, -3]),
         "shift": (sym.shift(torch.tensor([5.0, 0.0, -5.0])), [6, 2, -2]),
+        "turn": (sym.turn_relu6(torch.tensor([True, False, True])), [5, 2, 3]),
     }
     for kind, (T, expected) in by_name.items():
         assert T.kind == kind
@@ -118,6 +120,33 @@ def test_softmax_shifts_form_a_commutative_group(W, b, S, T):
     assert torch.equal(T.inverse()(*T(W, b))[1], b)
 
 
+@given(A=A_, S=PLACES, T=PLACES, U=PLACES)
+def test_places_form_a_group(A, S, T, U):
+    assert torch.equal((S @ T)(A), S(T(A)))
+    assert torch.equal(((S @ T) @ U)(A), (S @ (T @ U))(A))
+    assert torch.equal(T.inverse()(T(A)), A)
+    assert torch.equal(T(T.inverse()(A)), A)
+    assert torch.equal((S @ T).inverse()(A), T.inverse()(S.inverse()(A)))
+
+
+@given(A=A_, T=AFFINE, S=PLACES)
+def test_places_and_channels_do_not_see_each_other(A, T, S):
+    assert torch.equal(S(T(A)), T(S(A)))
+
+
+def test_places_worked_by_hand():
+    A = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]]])
+    order = torch.tensor([1, 2, 3, 0])
+    assert Places(order)(A).tolist() == [[[[2, 3], [4, 1]], [[6, 7], [8, 5]]]]
+    tokens = torch.cat([torch.tensor([[[9.0, 9.0]]]), A.flatten(2).mT], 1)  # a class token first
+    moved = Places(order, zerocam.tokens_to_map(2, 2, skip=1))(tokens)
+    assert moved.tolist() == [[[9, 9], [2, 6], [3, 7], [4, 8], [1, 5]]]
+    last = Places(order, zerocam.channels_first)(A.permute(0, 2, 3, 1))
+    assert torch.equal(last.permute(0, 3, 1, 2), Places(order)(A))
+    half = Places(order, lambda A: A.float())(A.bfloat16())  # a reshape may change the format
+    assert half.tolist() == Places(order)(A).tolist()
+
+
 @given(T=LINEAR)
 def test_linear_changes_are_inverted_exactly(T):
     assert torch.equal(T.inverse().matrix @ T.matrix, torch.eye(K).double())
@@ -140,17 +169,30 @@ def test_the_pushed_gradient_is_the_one_autograd_finds(A, W, T):
     assert torch.equal(T.push_gradient(W.reshape(2, K, h, w)), G_new)
 
 
-@pytest.mark.parametrize("kind", sym.KINDS)
+@pytest.mark.parametrize("kind", sym.KINDS[:-1])
 def test_random_symmetries_are_reproducible_and_well_conditioned(kind):
     first, again, other = (sym.random_symmetry(kind, 12, seed, size=3.0) for seed in (5, 5, 6))
-    parts = ("v",) if kind == "softmax shift" else ("matrix", "shift")
+    parts = {"softmax shift": ("v",), "places": ("order",)}.get(kind, ("matrix", "shift"))
     assert first.kind == kind
     assert all(torch.equal(getattr(first, p), getattr(again, p)) for p in parts)
     assert any(not torch.equal(getattr(first, p), getattr(other, p)) for p in parts)
-    if kind != "softmax shift":
+    if kind not in ("softmax shift", "places"):
         assert torch.linalg.cond(first.matrix) <= 16 if kind == "scaling" else 4.0001
         one = first.inverse() @ first
         torch.testing.assert_close(one.matrix, torch.eye(12).double(), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("positions", [2, 3, 8, 49])
+def test_random_places_go_round_in_one_circle(positions):
+    """So no position stays, and only a map that is the same everywhere does."""
+    for seed in range(5):
+        order = sym.random_symmetry("places", positions, seed).order.tolist()
+        seen, here = [], 0
+        for _ in range(positions):
+            seen.append(here)
+            here = order[here]
+        assert here == 0
+        assert sorted(seen) == list(range(positions))
 
 
 def test_random_shifts_have_the_size_asked_for():
@@ -172,6 +214,34 @@ def test_a_linear_change_leaves_the_map_alone(kind, T):
     M_new = changed(model, T)
     assert torch.equal(M_new, M)
     assert torch.equal(M_new.relu(), M.relu())
+
+
+class Attention(nn.Module):
+    """Each position asks all others; what it hears is averaged.  Not affine, and not local."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.MultiheadAttention(K, 1, batch_first=True).double()
+        self.last = linear(C, K, 10)
+
+    def forward(self, A):
+        tokens = A.flatten(2).mT
+        return self.last(self.mix(tokens, tokens, tokens)[0].mean(1))
+
+
+@pytest.mark.claim("B1", "B3")
+@few
+@given(T=LINEAR, t=t_)
+def test_the_laws_hold_before_attention(T, t):
+    """In rounded numbers: the softmax inside is not exact on integers."""
+    torch.manual_seed(5)
+    model = Net(Attention())
+    for p in model.head.mix.parameters():
+        nn.init.normal_(p, std=0.1)
+    M, alpha = signed(model), zerocam.channel_weights(tapped(model).G)
+    close = {"rtol": 1e-9, "atol": 1e-9 * M.abs().max().item()}  # sums of terms that cancel
+    torch.testing.assert_close(changed(model, T), M, **close)
+    torch.testing.assert_close(changed(model, sym.shift(t)), M + dot(alpha, t), **close)
 
 
 @pytest.mark.claim("B1")
@@ -211,6 +281,15 @@ def test_some_shift_makes_the_map_of_an_image_blank_and_some_makes_it_full(kind)
     blank, full = (changed(model, sym.shift(e * steps * alpha))[0] for e in (-1, 1))
     assert not blank.relu().any()
     assert (full > 0).all()
+
+
+@pytest.mark.claim("B4")
+@pytest.mark.parametrize("kind", HEADS)
+def test_swapping_two_neurons_is_linear_and_leaves_the_map_alone(kind):
+    """It turns (0, 1) into (1, 0) just as a -> 1 - a does, and (0, 0) into (0, 0)."""
+    swap = sym.permutation(torch.tensor([1, 0, 2]))
+    assert swap(torch.tensor([[0.0, 1.0, 5.0], [0, 0, 5]])).tolist() == [[1, 0, 5], [0, 0, 5]]
+    assert torch.equal(changed(net(kind), swap), signed(net(kind)))
 
 
 @pytest.mark.claim("B4")
@@ -294,6 +373,37 @@ def test_contrasts_do_not_see_a_softmax_shift(kind):
         changed(model, S, target=targets.contrast(1, 2)),
         signed(model, target=targets.contrast(1, 2)),
     )
+
+
+# ---- laws: places (P1) --------------------------------------------------------------------------
+
+
+@pytest.mark.claim("P1")
+@pytest.mark.parametrize("kind", POOLED)
+@pytest.mark.parametrize("complete", [False, True])
+@few
+@given(T=PLACES)
+def test_before_an_average_the_function_stays_and_the_map_moves_with_its_positions(
+    kind, complete, T
+):
+    model, x = net(kind), images()
+    new, layer = reparametrize(model, "features", T, x=x)
+    assert torch.equal(new(x), model(x))
+    M = signed(model, complete=complete)
+    moved = signed(new, layer, complete=complete)
+    assert torch.equal(moved.flatten(1), M.flatten(1)[:, T.order])
+    still = all(torch.equal(m[T.order], m) for m in M.flatten(1))
+    assert torch.equal(moved, M) == still
+    assert torch.equal(signed(new, layer, reference=references.spatial_mean).sum((1, 2)),
+                       torch.zeros(2).double())  # fmt: skip
+
+
+@pytest.mark.claim("P1")
+@pytest.mark.parametrize("kind", ["conv", "flat", "flat mlp"])
+def test_a_head_that_sees_the_order_of_positions_has_no_such_freedom(kind):
+    T = sym.random_symmetry("places", Z, seed=0)
+    with pytest.raises(ValueError, match="predictions: moved by"):
+        reparametrize(net(kind), "features", T, x=images())
 
 
 # ---- laws: the other methods (B6) ---------------------------------------------------------------
@@ -607,6 +717,24 @@ def test_a_shift_before_zero_padding_is_wrong_at_the_border_by_the_padding_not_s
     assert moved.any()
 
 
+@pytest.mark.claim("B5")
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_a_shift_passes_padding_with_the_layers_own_values(mode):
+    model, x = net("conv"), integers(2, 2, 5, 6, seed=8, bound=3)
+    model.head[0].padding_mode = mode
+    new, _ = folded(model, sym.shift(T_SHIFT), x=x)
+    assert torch.equal(new(x), model(x))
+
+
+@pytest.mark.claim("B5")
+def test_a_shift_passes_zero_padding_that_no_weight_meets():
+    model, x = net("conv"), integers(2, 2, 5, 6, seed=8, bound=3)
+    with torch.no_grad():
+        model.head[0].weight.mul_(F.pad(torch.ones(1, 1).double(), (1, 1, 1, 1)))
+    new, _ = folded(model, sym.shift(T_SHIFT), x=x)
+    assert torch.equal(new(x), model(x))
+
+
 def relu_net(*between):
     model = net("gap")
     model.features = nn.Sequential(model.features, *between)
@@ -632,6 +760,53 @@ def test_nothing_else_folds_through_a_relu(T):
     # The reason is right: relu(T z) is not T relu(z).
     z = integers(1, K, h, w, seed=9)
     assert not torch.equal(T(z).relu(), T(z.relu()))
+
+
+def relu6_net():
+    """Its ReLU6 is off, in between and fully on, each at a third of the places or so."""
+    model = relu_net(nn.ReLU6())
+    with torch.no_grad():
+        model.features[0].weight.copy_(integers(K, 2, 3, 3, seed=70, bound=1))
+    return model
+
+
+@pytest.mark.claim("F4")
+@few
+@given(order=orders(K), turned=st.lists(st.booleans(), min_size=K, max_size=K).map(torch.tensor))
+def test_a_relu6_lets_on_and_off_be_exchanged(order, turned):
+    """No new module, the same scores, and a map that has moved by alpha' . 6."""
+    model, T = relu6_net(), sym.turn_relu6(turned) @ sym.permutation(order)
+    new, layer = folded(model, T, x=images())
+    assert [type(m) for m in new.modules()] == [type(m) for m in model.modules()]
+    assert torch.equal(new(images()), model(images()))
+    tap, A = tapped(model), zerocam.activations(new, images(), layer=layer)
+    assert all(where.any() for where in (tap.A == 0, (tap.A > 0) & (tap.A < 6), tap.A == 6))
+    kept, moved = tap.A[:, order][:, ~turned], tap.A[:, order][:, turned]
+    assert torch.equal(A[:, ~turned], kept)
+    assert torch.equal(A[:, turned], 6 - moved)
+    alpha = zerocam.channel_weights(tap.G)[:, order][:, turned]
+    moved_by = -6 * alpha.sum(1)[:, None, None]  # alpha' . t, and alpha' = -alpha where turned
+    assert torch.equal(signed(new, layer=layer), signed(model) + moved_by)
+
+
+@pytest.mark.claim("F4")
+@pytest.mark.parametrize(
+    "T",
+    [
+        sym.sign_flip(E),
+        sym.shift(T_SHIFT),
+        sym.shift(torch.full((K,), 6.0)),
+        sym.scaling(torch.tensor([2.0, 1.0, 1.0])),
+        sym.shift(torch.full((K,), 12.0)) @ sym.sign_flip(-torch.ones(K)),
+        sym.shift(torch.full((K,), 9.0)) @ sym.mixing(-2.0 * torch.eye(K)),
+        Affine(torch.eye(K) - 2 / K, torch.full((K,), 6.0)),
+    ],
+)  # the last turns along a diagonal: its rows sum to -1, but mix channels
+def test_nothing_else_folds_through_a_relu6(T):
+    with pytest.raises(ValueError, match="only permutations and a -> 6 - a commute with it"):
+        folded(relu6_net(), T)
+    z = integers(1, K, h, w, seed=9)
+    assert not torch.allclose(F.relu6(T(z)), T(F.relu6(z)))
 
 
 def test_a_shift_folds_through_max_pooling_but_a_sign_flip_does_not():
@@ -660,7 +835,7 @@ def test_scales_and_shifts_fold_into_a_grouped_convolution_and_mixings_do_not(gr
     grouped = nn.Conv2d(4, 4, 3, groups=groups).double()
     model = nn.Sequential(grouped, nn.Conv2d(4, C, 1).double(), *heads()["gap"][:2])
     x = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)).double()
-    for kind in sym.KINDS[:-1]:
+    for kind in sym.KINDS[:-2]:
         T = sym.random_symmetry(kind, 4)
         if groups > 1 and kind in ("permutation", "mixing", "affine"):
             with pytest.raises(ValueError, match=f"got a {kind} at a .* keeps channels apart"):
@@ -781,11 +956,27 @@ def test_a_copy_made_in_inference_mode_can_be_explained(fold):
     assert torch.equal(signed(new, layer), signed(model))
 
 
-def test_a_softmax_shift_of_a_layer_that_is_not_the_head_is_refused():
+def test_a_softmax_shift_goes_to_the_layer_of_the_scores_whatever_is_registered_last():
     model = net("mlp")
     model.head = nn.Sequential(*model.head[:-1], Backwards())
+    v = integers(5, seed=1)
+    new, _ = reparametrize(model, "features", SoftmaxShift(v), x=images())
+    assert torch.equal(new.head[-1].last.weight, model.head[-1].last.weight + v)
+    assert torch.equal(new.head[-1].first.weight, model.head[-1].first.weight)
+
+
+def test_a_softmax_shift_that_moves_a_prediction_is_refused():
+    """Here by taking scores below zero, where a ReLU keeps them."""
+    model = net("gap")
+    model.head.append(nn.Hardtanh(-1e4, 1e4))
+    reparametrize(model, "features", SoftmaxShift(T_SHIFT), x=images())
     with pytest.raises(ValueError, match="predictions: moved by"):
-        reparametrize(model, "features", SoftmaxShift(integers(6, seed=1)), x=images())
+        reparametrize(model, "features", SoftmaxShift(T_SHIFT, 1e5), x=images())
+
+
+def test_without_images_nobody_can_tell_where_the_scores_are_read():
+    with pytest.raises(ValueError, match="softmax shift: got no x, wanted images; only trying"):
+        reparametrize(net("gap"), "features", SoftmaxShift(T_SHIFT))
 
 
 def test_parameters_stay_trainable_and_tied_weights_are_untied():
@@ -903,9 +1094,17 @@ def test_the_precision_of_the_model_is_kept():
         (lambda: sym.mixing(torch.tensor([1.0, torch.inf]).diag()), "or nearly, or NaN"),
         (lambda: sym.scaling(torch.tensor([1.0, 0.0])), "wanted s > 0; for s < 0 add a sign_flip"),
         (lambda: sym.sign_flip(torch.tensor([1.0, 2.0])), r"wanted only \+1 and -1"),
+        (lambda: sym.turn_relu6(torch.ones(2)), "got torch.float32, wanted True where a channel"),
         (lambda: sym.random_symmetry("shear", 3), "'shear', wanted one of permutation, scaling"),
         (lambda: sym.shift(torch.ones(4))(torch.ones(2, K, 5, 6)), "wanted 4 channels on axis 1"),
         (lambda: SoftmaxShift(torch.ones(4))(torch.ones(C, K)), "v of length 4, wanted 3"),
+        (lambda: Places(torch.arange(5))(torch.ones(2, K, h, w)), "with 8 positions, wanted 5"),
+        (lambda: Places(torch.tensor([1, 0]), lambda A: A.mean(1, True))(torch.ones(1, 3, 1, 2)),
+         "reshape that does more than rearrange"),
+        (lambda: reparametrize(net("gap"), "features", Places(torch.arange(Z))),
+         "places: got no x, or fold=True"),
+        (lambda: reparametrize(net("gap"), "features", Places(torch.arange(Z)), x=images(),
+                               fold=True), "places: got no x, or fold=True"),
         (lambda: last_linear(nn.ReLU()), "a ReLU without nn.Linear"),
         (lambda: reparametrize(nn.Sequential(nn.Linear(3, 1)), "0", SoftmaxShift(torch.ones(3))),
          "softmax shift: got one score from '0', wanted two or more"),

@@ -16,7 +16,7 @@ from zerocam.lab.scenes import digit_scenes
 from zerocam.lab.studies import DropTo, he, load
 from zerocam.lab.training import fit
 from zerocam.recode import reparametrize
-from zerocam.symmetries import shift
+from zerocam.symmetries import random_symmetry, shift
 
 F64 = torch.float64
 
@@ -141,6 +141,23 @@ def test_a_scaled_permutation_commutes_and_a_flip_or_a_shift_does_not():
 
 
 @pytest.mark.claim("F4")
+def test_a_difference_of_two_relus_can_be_written_with_other_zeros():
+    """The reader matters: this one sees only relu(a) - relu(-a), which is a."""
+    before = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 4)).to(F64)
+    with torch.no_grad():
+        for p in before.parameters():
+            p.copy_(integers(*p.shape, seed=p.numel()))
+        before[0].weight[1], before[0].bias[1] = -before[0].weight[0], -before[0].bias[0]
+        before[2].weight[:, 1] = -before[2].weight[:, 0]
+        after = copy.deepcopy(before)
+        after[0].bias += 3 * torch.tensor([1, -1])
+        after[2].bias -= 3 * after[2].weight[:, 0]
+    x = integers(200, 3, seed=9)
+    assert torch.equal(after(x), before(x))
+    assert not torch.equal(after[:2](x) == 0, before[:2](x) == 0)
+
+
+@pytest.mark.claim("F4")
 def test_below_the_kink_nothing_is_told_apart():
     z = integers(4, 3, 2, 5).requires_grad_()
     (G,) = torch.autograd.grad((z.relu().mean((2, 3)) @ integers(3, 2, seed=1)).sum(), z)
@@ -189,7 +206,7 @@ def test_a_net_takes_for_absent_what_it_was_taught():
 
 
 @pytest.mark.claim("F6")
-def test_a_shift_takes_away_every_zero_and_leaves_the_pile():
+def test_a_shift_takes_away_every_zero_and_leaves_the_pile_which_a_mixture_does_not():
     net = SceneNet(seed=0, dtype=F64).eval()
     x = digit_scenes(5, seed=0, dtype=F64).x
     t = torch.arange(1.0, 33, dtype=F64)
@@ -198,6 +215,11 @@ def test_a_shift_takes_away_every_zero_and_leaves_the_pile():
     assert (A == 0).double().mean() > 0.1
     assert not (B == 0).any()
     assert torch.equal(t[:, None, None] == B, A == 0)
+    mixed, layer = reparametrize(net, "features", random_symmetry("mixing", 32), x=x)
+    some = (A != 0).any(1)  # positions at which not all channels are off
+    assert (A.movedim(1, -1)[some] == 0).double().mean() > 0.1
+    B = activations(mixed, x, layer=layer)
+    assert not (B.movedim(1, -1)[some] == 0).any()  # not even the pile stays
 
 
 def ridge(x: torch.Tensor, t: torch.Tensor, on_bias: float) -> torch.Tensor:

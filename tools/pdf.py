@@ -11,6 +11,7 @@ from tools.browser import launch
 MARGIN = {"top": "16mm", "bottom": "16mm", "left": "14mm", "right": "14mm"}
 # Nothing may be left folded, and every picture, formula's font and explorable must be there before
 # it is printed; those that are out of view are not, unless they are asked for.
+# The cover is put before the contents.
 READY = """async () => {
   document.documentElement.dataset.theme = "light";
   document.querySelectorAll("details").forEach((d) => (d.open = true));
@@ -21,6 +22,13 @@ READY = """async () => {
   for (const explorable of document.querySelectorAll(".zero-explorer")) {
     explorable.scrollIntoView();
     while (!explorable.dataset.ready) await new Promise(requestAnimationFrame);
+  }
+  const hero = document.querySelector(".hero"), contents = document.querySelector("#jb-print-toc");
+  if (hero && contents) {
+    const cover = [];
+    for (let e = hero.nextElementSibling; e; e = e.previousElementSibling) cover.unshift(e);
+    contents.before(...cover.filter((e) => e.tagName !== "H1"));
+    contents.style.breakBefore = "page";
   }
   await document.fonts.ready;
   await Promise.all([...document.images].map((i) => i.decode().catch(() => null)));

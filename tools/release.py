@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
+import tomllib
 from pathlib import Path
 
 from tools.course import zipped
@@ -24,6 +24,7 @@ def gather(out: Path, built: Path, number: str) -> list[Path]:
         "site": built / "html",
         "student": built / "course" / "student",
         "instructor": built / "course" / "instructor",
+        "lecture": built / "course" / "lecture",
     }.items():
         if not source.is_dir():
             raise SystemExit(f"{source} is missing: run make book and make course first")
@@ -43,7 +44,8 @@ def checksums(files: list[Path]) -> str:
 
 def main() -> None:
     """Write _build/release."""
-    out, number = ROOT / "_build" / "release", version("zerocam")
+    out = ROOT / "_build" / "release"
+    number = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     files = gather(out, ROOT / "_build", number)
     wheel = [
         sys.executable,

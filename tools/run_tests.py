@@ -51,7 +51,8 @@ SETTINGS = {**(KERNELS if platform.machine() in ("x86_64", "AMD64") else {}), **
 # Tests without a number that another processor could move.
 MACHINERY = (
     *("address", "api_page", "benchmarks", "cluster", "course", "gates", "hub", "imports", "lean"),
-    *("ledger", "moved", "page", "release", "repository", "run_tests", "workflows"),
+    *("ledger", "moved", "page", "paper", "refusals", "release", "repository", "run_tests"),
+    *("walls", "workflows"),
 )
 # The notebooks that train a network, so that another rounding has the longest way to grow.
 TRAIN = ("04", "05", "06", "07", "08")
@@ -65,6 +66,9 @@ class Gate:
     seconds: int
     setting: Mapping[str, str] = field(default_factory=dict)
     one_core: bool = False  # two of these in a row run side by side
+
+
+TYPES = Gate([sys.executable, "-m", "mypy"], 3)  # 20 the first time, until it has its cache
 
 
 class Outcome(NamedTuple):
@@ -122,6 +126,7 @@ def gates() -> dict[str, Gate]:
     return {
         "style": Gate([*RUFF, "check", "."], 1),
         "format": Gate([*RUFF, "format", "--check", "."], 1),
+        "types": TYPES,
         "browser": Gate([sys.executable, "-m", "tools.browser"], 2),
         "package": Gate(package(), 280),
         "notebooks": Gate(nbval(["notebooks"]), 190),
@@ -136,6 +141,7 @@ def gates() -> dict[str, Gate]:
 QUICK = {
     "style": Gate([*RUFF, "check", "."], 1),
     "format": Gate([*RUFF, "format", "--check", "."], 1),
+    "types": TYPES,
     "laws": Gate(package("-m", "not slow"), 75),
 }
 

@@ -7,7 +7,7 @@
     G      ds/dA                                         (N, K, h, w)   [score/a]
     alpha  channel weights, eq. (1)                      (N, K)         [score/a]
     M      signed map, eq. (2) inside the ReLU           (N, h, w)      [score]
-    L      Grad-CAM map, relu(M)                         (N, h, w)      [score]
+    L      local score, M - mean(M) + s/Z                (N, h, w)      [score]
     r      reference: the activation that counts as 0    like A         [a]
 
 The unit [a] cancels in M: rescaling a channel cannot matter.  [a] has no natural zero: shifting
@@ -21,17 +21,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam import _moved
+from zerocam import moved
+from zerocam.answers import Inputs, images, no_gradient
 from zerocam.hooks import (
     Features,
     Layer,
     Reshape,
     at_least_float32,
     gradients,
-    no_gradient,
     run,
     tap,
 )
+from zerocam.refusals import Refused
 from zerocam.shortcuts import Step, pull_back, short_way
 from zerocam.targets import Classes, Target
 
@@ -67,26 +68,65 @@ def signed_map(alpha: Weights, A: Features) -> Map:
         return torch.einsum("nk,nkij->nij", alpha, A)
 
 
+def local_score(M: Float[Tensor, "*batch h w"], s: Tensor) -> Tensor:
+    """L = M - mean(M) + s/Z, the local score: a signed map that adds up to the score.
+
+        M   signed map of s, from any reference                     (..., h, w)   [score]
+        s   the score that it explains                              (...)         [score]
+        L   the map with the rest of the score shared out evenly    (..., h, w)   [score]
+
+    A shift of the features adds one number to M, and the bias of the next layer takes it away from
+    s again.  Grad-CAM draws M and leaves the bias out.  L puts it back: for a head that averages
+    and is linear, L = M + b/Z, whose value at a position is the score of a picture that is
+    everywhere like it, divided by Z.  There L is zero where the head would score zero.
+
+    Unchanged by every invertible affine re-coding of the channels, the same at every position, and
+    by a common shift of the scores if s is (`targets.centred`, `targets.log_odds`).  Its sum is s
+    at every layer and for any head; only below an averaging, linear head does each value alone have
+    the meaning above.  Positions only: tokens that `reshape` leaves out get no share.
+
+    Source: this package; "complete" as in Sundararajan et al., ICML 2017.  Below an average it is
+    the class evidence of Brendel and Bethge, ICLR 2019, divided by Z.
+
+    A head s = 3 a_1 + a_2 - 2 of the mean, and two positions, (1, 1) and (0, 2):
+
+    >>> M = torch.tensor([[[4.0, 2.0]]]) / 2
+    >>> local_score(M, torch.tensor([1.0]))  # 3 + 1 - 2 and 0 + 2 - 2, halved
+    tensor([[[1., 0.]]])
+    """
+    if s.shape != M.shape[:-2]:
+        raise Refused("complete", f"scores {tuple(s.shape)} for maps {tuple(M.shape)}",
+                      "a score for each map", "of images that are scored together, none has "
+                      "its own: leave complete=True out")  # fmt: skip
+    return M + (s.to(M) / M.shape[-2:].numel() - M.mean((-2, -1)))[..., None, None]
+
+
 def grad_cam(
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     target: Target | Classes = None,
     *,
     layer: Layer,
     relu: bool = True,
     reference: Zero = None,
+    complete: bool = False,
     reshape: Reshape | None = None,
     call: int | None = None,
 ) -> Map:
-    """L = relu( sum_k alpha_k (A_k - r_k) ),  alpha_k = 1/Z sum_ij ds/dA_kij.
+    """relu(M),  M = sum_k alpha_k (A_k - r_k),  alpha_k = 1/Z sum_ij ds/dA_kij.
 
-    Where the evidence for s is, counted from the reference r.
+    Where the evidence for s is, counted from the reference r; with complete=True the local score,
+    L = relu( M - mean(M) + s/Z ), whose signed map sums to s.
 
-    x: (N, ch, H, W).  target: None (each image's predicted class), a class, a LongTensor (N,), or
-    a callable (N, C) -> (N,), see `zerocam.targets`.  layer: dotted name or the module itself.
-    relu=False gives the signed map.  reference: None (zero), a tensor, or a callable A -> r, see
-    `zerocam.references`.  reshape: turns a layer's tokens into (N, K, h, w), see `tokens_to_map`.
-    call: which run to take when the layer runs several times in one forward, counted from 0.
+    x: images (N, ch, H, W), or all that the model takes, see `zerocam.answers`.  target: None (each
+    image's predicted class), a class, a LongTensor (N,), or a callable, (N, C) -> (N,) as in
+    `zerocam.targets`; of a model that does not return scores (N, C), it reads what is returned.
+    layer: dotted name or the module itself.  relu=False gives the signed map.  reference: None
+    (zero), a tensor, or a callable A -> r, see `zerocam.references`.  complete: add the number,
+    the same at all positions, with which the signed map sums to s, at any layer and for any head,
+    see `local_score`; a reference that is the same at all positions then makes no difference.
+    reshape: turns a layer's tokens into (N, K, h, w), see `tokens_to_map`.  call: which run to take
+    when the layer runs several times in one forward, counted from 0.
 
     Returns (N, h, w) in [score], at the layer's resolution, not normalised, on x's device and
     dtype.  With relu, values are >= 0, and a map of zeros is a valid answer: `explain_blank` says
@@ -94,13 +134,15 @@ def grad_cam(
     s(A) - s(r).
 
     Invariant under invertible mixing of the channels (tests/test_symmetries.py); a shift
-    A -> A + t adds alpha . t everywhere unless r moves along.
+    A -> A + t adds alpha . t everywhere unless r moves along.  The local score is invariant under
+    both, and under a softmax shift if s is, as `targets.centred` is.  Tokens that reshape leaves
+    out, such as the class token, get no share of s: the sum over the grid is s even so.
 
     The model comes back as it was: mode, hooks, BatchNorm's buffers, gradients, and the random
     state too, also when its forward raises.  The model runs in the mode it is in: call
     model.eval() first.  Several threads may share a model in eval mode.
 
-    Raises ValueError for an unknown layer, one that is not reached, runs twice or has no spatial
+    Raises `Refused` for an unknown layer, one that is not reached, runs twice or has no spatial
     size; for a target out of range or independent of the layer; for x of the wrong rank or an
     empty batch; for NaN or inf in activations or gradients.
 
@@ -116,16 +158,25 @@ def grad_cam(
     >>> grad_cam(net, x, layer="0")  # the predicted class, 1
     tensor([[[0.0000, 0.0000],
              [0.5000, 0.0000]]])
+
+    With a bias that lifts every score by 8, which the map as published does not see:
+
+    >>> lifted = nn.Sequential(net, nn.Linear(2, 2)).requires_grad_(False)
+    >>> _ = lifted[1].weight.copy_(torch.eye(2)), lifted[1].bias.fill_(8.0)
+    >>> lifted(x)[0, 0], grad_cam(lifted, x, 0, layer="0.0", complete=True)  # sums to 7
+    (tensor(7.), tensor([[[3., 2.],
+             [2., 0.]]]))
     """
-    A, G, *_ = tap(model, x, target, layer=layer, reshape=reshape, call=call)
-    M = referenced_map(A, G, reference=reference).to(x.dtype)
+    A, G, _, s = tap(model, x, target, layer=layer, reshape=reshape, call=call)
+    M = referenced_map(A, G, reference=reference)
+    M = (local_score(M, s) if complete else M).to(images(x).dtype)
     return M.relu() if relu else M
 
 
 def referenced_map(A: Features, G: Features, *, reference: Zero = None) -> Map:
     """M = sum_k alpha_k (A_k - r_k), alpha = `channel_weights(G)`: `grad_cam` from its tensors.
 
-    In [score], signed.  Raises ValueError for a reference that does not fit A.
+    In [score], signed.  Raises `Refused` for a reference that does not fit A.
 
     >>> A, G = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[2.0, 4.0]]]])
     >>> referenced_map(A, G), referenced_map(A, G, reference=torch.tensor(2.0))
@@ -136,15 +187,18 @@ def referenced_map(A: Features, G: Features, *, reference: Zero = None) -> Map:
 
 def grad_cam_all(
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     *,
     layer: Layer,
     relu: bool = True,
     reference: Zero = None,
+    complete: bool = False,
     reshape: Reshape | None = None,
     call: int | None = None,
 ) -> Float[Tensor, "N C h w"]:
-    """L_c = relu( sum_k alpha^c_k (A_k - r_k) ) for every class c from one forward pass.
+    """relu(M_c),  M_c = sum_k alpha^c_k (A_k - r_k),  for every class c from one forward pass.
+
+    With complete=True the local score of each class: s is y_c.
 
     Where the head averages A, or flattens it, and goes on with a linear layer, the weights of all
     classes are found by a short way (`zerocam.shortcuts`), once it has been proved on these images
@@ -164,15 +218,17 @@ def grad_cam_all(
     steps: list[Step] = []
     cut = run(model, x, layer, reshape, call, steps=steps)
     with cut as (leaf, A, y, name), torch.autocast(y.device.type, enabled=False):  # no sums in half
-        n, classes = y.shape
+        rows_of_y, classes = y.shape
+        n = len(A)
         Z = A.shape[2] * A.shape[3]
 
-        def textbook(v: Float[Tensor, "c _ C"]) -> Float[Tensor, "c N K"]:
+        def textbook(rows: Float[Tensor, "c _ C"]) -> Float[Tensor, "c N K"]:
             """Z alpha of combinations of the scores."""
-            G = pull_back(y, leaf, v.expand(-1, n, -1), allow_unused=True)
+            G = pull_back(y, leaf, rows.expand(-1, rows_of_y, -1), allow_unused=True)
             if G is None:
-                raise no_gradient(name)
-            G = gradients(G.flatten(0, 1), reshape, name)
+                raise no_gradient(name, model)
+            parts = G if reshape else (G.flatten(0, 1),)  # a reshape may want its batch elsewhere
+            G = torch.cat([gradients(part, reshape, name) for part in parts])
             return Z * channel_weights(at_least_float32(G)).unflatten(0, (-1, n))
 
         way = short_way(steps, y, A.shape[1], textbook)
@@ -189,52 +245,54 @@ def grad_cam_all(
             part = slice(start, start + chunk)
             alpha_Z = back(rows[part, None]).to(deviation)
             M[:, part] = torch.einsum("cnk,nkij->ncij", alpha_Z, deviation)
-    M = M.to(x.dtype)
+    M = (local_score(M, y.detach()) if complete else M).to(images(x).dtype)
     return M.relu_() if relu else M
 
 
 def explain_blank(
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     target: Target | Classes = None,
     *,
     layer: Layer,
     reference: Zero = None,
+    complete: bool = False,
     reshape: Reshape | None = None,
     call: int | None = None,
     tiny: float = 1e-6,
 ) -> list[str]:
     """Why a Grad-CAM map is drawn blank, per image; usual tools return the same zeros for all.
 
-    M is the signed map that `grad_cam` gives with these arguments, counted from `reference`.
+    M is the signed map that `grad_cam` gives with these arguments.
 
-    "silent layer"   A = 0 and M = 0: no unit fired.  Is the input scaled as in training (0 to 1,
-                     or 0 to 255; mean and deviation)?  Are the weights loaded?
+    "silent layer"   A = 0, and M = 0 before it is completed: no unit fired.  Is the input scaled as
+                     in training (0 to 1, or 0 to 255; mean and deviation)?  Are the weights loaded?
     "zero gradient"  alpha = 0: the target is saturated (explain the logit, or the centred logit),
                      or the scores do not listen to this layer (name an earlier one)
     "all negative"   max M <= 0: every position speaks against s (draw relu=False; the reference
                      `spatial_mean` shows where most and least; `targets.centred` asks for more
-                     than the average class)
+                     than the average class).  With complete=True this is an answer: absent
     "constant"       M does not vary over positions, so min-max scaling would divide by zero: an
                      even image, or one the layer cannot tell apart (name an earlier one)
     "tiny"           0 < max M < `tiny` [score]: the epsilon of usual normalisations swallows it
                      (divide by the maximum before drawing)
     "not blank"      none of these
 
-    Raises ValueError as `grad_cam` does.
+    Raises `Refused` as `grad_cam` does.
 
     >>> net = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> x = torch.tensor([[[[-4.0, 0.0]], [[0.0, 2.0]]]])
     >>> explain_blank(net, x, 0, layer="0"), explain_blank(net, x, 1, layer="0")
     (['all negative'], ['not blank'])
     """
-    A, G, *_ = tap(model, x, target, layer=layer, reshape=reshape, call=call)
+    A, G, _, s = tap(model, x, target, layer=layer, reshape=reshape, call=call)
     alpha = channel_weights(G)
     reasons = []
-    maps = referenced_map(A, G, reference=reference)
-    for fired, weights, M in zip(A, alpha, maps, strict=True):
+    plain = referenced_map(A, G, reference=reference)
+    maps = local_score(plain, s) if complete else plain
+    for fired, weights, before, M in zip(A, alpha, plain, maps, strict=True):
         low, high = M.min().item(), M.max().item()
-        if not (fired.any() or M.any()):
+        if not (fired.any() or before.any()):
             reasons.append("silent layer")
         elif not weights.any():
             reasons.append("zero gradient")
@@ -258,12 +316,10 @@ def _referenced(A: Tensor, reference: Callable[[Tensor], Tensor] | Tensor | None
         fits = False
     if not fits:
         got = f"shape {tuple(r.shape)}" if isinstance(r, Tensor) else type(r).__name__
-        raise ValueError(
-            f"reference: got {got}, wanted a tensor broadcastable to A, {tuple(A.shape)}; "
-            "keep the reduced axes, as in A.mean((2, 3), keepdim=True)"
-        )
+        raise Refused("reference", got, f"a tensor broadcastable to A, {tuple(A.shape)}",
+                      "keep the reduced axes, as in A.mean((2, 3), keepdim=True)")  # fmt: skip
     return A - r.to(A)
 
 
 def __getattr__(name: str) -> object:
-    return _moved.find(__name__, name)
+    return moved.find(__name__, name)

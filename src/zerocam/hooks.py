@@ -1,6 +1,6 @@
 """One run of a model: a layer's output, the scores, and the gradient between them.
 
-    x    images                                          (N, ch, H, W)
+    x    images, or all that the model takes             (N, ch, H, W)
     A    the layer's output, with positions              (N, K, h, w)   [a]
     y    class scores, before the softmax                (N, C)         [score]
     s    what is explained, usually y[:, c]              (N,)           [score]
@@ -15,27 +15,55 @@ behind any modules, in this thread only; `run` is what both `tap` and `grad_cam_
 """
 
 import difflib
-import math
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from zerocam.answers import (
+    FLOATS,
+    REENTRANT,
+    End,
+    Inputs,
+    answer,
+    images,
+    no_gradient,
+    reaches,
+    reentrant,
+    refuse_bad_input,
+    refuse_bad_scores,
+    refuse_non_finite,
+    refuse_one_image,
+)
+from zerocam.refusals import LayerRefused, Refused
 from zerocam.shortcuts import WATCHED, Step
 from zerocam.targets import Classes, Target, logit
 
 Features = Float[Tensor, "N K h w"]
 Layer = str | nn.Module
 Reshape = Callable[[Tensor], Tensor]
-Hook = Callable[[nn.Module, Any, Any], Tensor | None]
+Hook = Callable[[nn.Module, Any, Any], Any]
+
+OF_TORCH = frozenset(vars(nn.Module()))  # the attributes that every module has
 
 
 class Tap(NamedTuple):
-    """What one forward and half a backward pass leave behind; nothing carries a graph."""
+    """What one forward and half a backward pass leave behind; nothing carries a graph.
+
+    A (N, K, h, w) in [a], G = ds/dA, the same shape, in [score/a], y (N, C) and s (N,) in [score].
+    Of a model that answers something else than a tensor, y is s as its only column.
+    Made by `tap`; every equation of `zerocam.methods` needs no more than A and G.
+
+    >>> net = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> made = tap(net, torch.tensor([[[[4.0, 0.0]]]]), 0, layer="0")
+    >>> made.A, made.G
+    (tensor([[[[4., 0.]]]]), tensor([[[[0.5000, 0.5000]]]]))
+    """
 
     A: Features
     G: Features
@@ -45,7 +73,7 @@ class Tap(NamedTuple):
 
 def tap(
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     target: Target | Classes = None,
     *,
     layer: Layer,
@@ -57,87 +85,127 @@ def tap(
     The raw material of every method in `zerocam.methods`.  Arguments, refusals and side effects
     as in `grad_cam`.  A is what the named layer put out, even if a later operation works on it in
     place.  Half-precision activations come back as float32.
+
+    A network whose score for a class is the mean of one channel over two positions:
+
+    >>> net = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> A, G, y, s = tap(net, torch.tensor([[[[4.0, 0.0]]]]), 0, layer="0")
+    >>> G, y, s  # each position counts half
+    (tensor([[[[0.5000, 0.5000]]]]), tensor([[2.]]), tensor([2.]))
     """
-    with run(model, x, layer, reshape, call) as (leaf, A, y, name):
-        s = score(y, target)
+    classes = not callable(target)
+    with run(model, x, layer, reshape, call, classes=classes) as (leaf, A, y, name):
+        s = score(y, target, len(A))
         G = torch.autograd.grad(s.sum(), leaf, allow_unused=True)[0] if s.requires_grad else None
     if G is None:
-        raise no_gradient(name)
-    G = gradients(G.detach(), reshape, name)
-    return Tap(at_least_float32(A), at_least_float32(G), y.detach(), s.detach())
+        raise no_gradient(name, model)
+    G, s = gradients(G.detach(), reshape, name), s.detach()
+    y = y.detach() if isinstance(y, Tensor) else s[:, None]
+    return Tap(at_least_float32(A), at_least_float32(G), y, s)
 
 
 def activations(
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     *,
     layer: Layer,
     reshape: Reshape | None = None,
     call: int | None = None,
 ) -> Features:
-    """A = the layer's output for x, without a gradient.  Refusals and side effects as in `tap`."""
+    """A = the layer's output for x, without a gradient.  Refusals and side effects as in `tap`.
+
+    (N, K, h, w), in [a].  Take it where no score is explained: to look at a layer, or to make a
+    reference of many images, `zerocam.references.data_mean`.
+
+    >>> net = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> activations(net, torch.tensor([[[[4.0, -8.0]]]]), layer="0")
+    tensor([[[[4., 0.]]]])
+    """
     with run(model, x, layer, reshape, call, scores=False) as found:
         return at_least_float32(found.A)
 
 
 def find_layer(model: nn.Module, layer: Layer) -> tuple[str, nn.Module]:
-    """The (dotted name, module) of a layer; ValueError with the nearest names if there is none."""
+    """The (dotted name, module) of a layer; `Refused` with the nearest names if there is none.
+
+    layer: the name, as `model.named_modules()` lists it, or the module itself.
+
+    >>> net = nn.Sequential(nn.ReLU(), nn.Flatten())
+    >>> find_layer(net, "1"), find_layer(net, net[0])
+    (('1', Flatten(start_dim=1, end_dim=-1)), ('0', ReLU()))
+    """
     if isinstance(layer, nn.Module):
         for name, module in model.named_modules():
             if module is layer:
-                return name, module
-        raise ValueError(
-            f"layer: got a {type(layer).__name__} that is not part of this "
-            f"{type(model).__name__}, wanted one of its modules; take it from this very model"
-        )
+                return _eager(name, module)
+        got = f"a {type(layer).__name__} that is not part of this {type(model).__name__}"
+        raise Refused("layer", got, "one of its modules", "take it from this very model")
     if not isinstance(layer, str):
-        raise ValueError(f"layer: got {layer!r}, wanted a dotted name or a module, as in layer='3'")
+        raise Refused("layer", f"{layer!r}", "a dotted name or a module, as in layer='3'")
     with suppress(AttributeError):
-        return layer, model.get_submodule(layer)
+        return _eager(layer, model.get_submodule(layer))
     modules = [name for name, _ in model.named_modules()]
     near = difflib.get_close_matches(layer, modules, n=3, cutoff=0.4) or modules[1:4]
-    raise ValueError(
-        f"layer: got {layer!r}, wanted a module name of this {type(model).__name__}; "
-        f"nearest: {', '.join(near)}"
-    )
+    wanted = f"a module name of this {type(model).__name__}"
+    raise Refused("layer", f"{layer!r}", wanted, f"nearest: {', '.join(near)}")
+
+
+def _eager(name: str, module: nn.Module) -> tuple[str, nn.Module]:
+    """(name, module), if the module takes hooks; `LayerRefused` for TorchScript."""
+    if isinstance(module, torch.jit.ScriptModule):
+        mend = "put the nn.Module it was made from in its place, or name a module around it"
+        raise LayerRefused(f"layer {name!r}", "TorchScript", "an nn.Module", mend)
+    return name, module
 
 
 def tokens_to_map(h: int, w: int, *, skip: int = 0) -> Reshape:
     """(N, T, D) tokens -> (N, D, h, w), row by row, leaving out the first `skip` (class) tokens.
 
     torchvision's vit_b_16 at 224 px: `layer="encoder.layers.encoder_layer_11.ln_1"`,
-    `reshape=tokens_to_map(14, 14, skip=1)`.
+    `reshape=tokens_to_map(14, 14, skip=1)`.  Raises `Refused`, when called, for another number of
+    tokens.
+
+    >>> tokens = torch.tensor([[[9.0], [1.0], [2.0], [3.0], [4.0]]])  # a class token, then 2 x 2
+    >>> tokens_to_map(2, 2, skip=1)(tokens)
+    tensor([[[[1., 2.],
+              [3., 4.]]]])
     """
 
     def reshape(tokens: Tensor) -> Tensor:
         if tokens.ndim != 3 or tokens.shape[1] != skip + h * w:
-            raise ValueError(
-                f"reshape: got tokens of shape {tuple(tokens.shape)}, wanted "
-                f"(N, {skip} + {h} x {w}, D); set h, w and skip to the layer's grid"
-            )
+            mend = "set h, w and skip to the layer's grid"
+            if tokens.ndim == 3 and len(tokens) == skip + h * w:
+                mend = (
+                    "its batch is second: reshape=lambda A: tokens_to_map(...)(A.transpose(0, 1))"
+                )
+            raise Refused("reshape", f"tokens of shape {tuple(tokens.shape)}",
+                          f"(N, {skip} + {h} x {w}, D)", mend)  # fmt: skip
         return tokens[:, skip:].transpose(1, 2).unflatten(2, (h, w))
 
     return reshape
 
 
 def channels_first(A: Tensor) -> Tensor:
-    """(N, h, w, K) -> (N, K, h, w): the `reshape` for torchvision's Swin, `layer="features"`."""
+    """(N, h, w, K) -> (N, K, h, w): the `reshape` for torchvision's Swin, `layer="features"`.
+
+    Some networks keep the channels last; a heatmap sums over them, and must know where they are.
+
+    >>> tuple(channels_first(torch.zeros(1, 7, 7, 768)).shape)
+    (1, 768, 7, 7)
+    """
     return A.permute(0, 3, 1, 2)
 
 
 def channel_axis(A: Any, K: int) -> int:
     """Where the K channels are: axis 1 of (N, K, h, w), else the last, as in (N, T, K) tokens."""
     if not isinstance(A, Tensor):
-        raise ValueError(
-            f"layer: got a {type(A).__name__} as its output, wanted a tensor; "
-            "name a module inside it"
-        )
+        got = f"a {type(A).__name__} as its output"
+        raise Refused("layer", got, "a tensor", "name a module inside it")
     axis = 1 if A.ndim > 3 and A.shape[1] == K else -1
     if A.shape[axis] != K:
-        raise ValueError(
-            f"channels: got activations of shape {tuple(A.shape)}, wanted {K} channels on axis 1 "
-            "or last; for a symmetry, make it for this layer's channels, or pass channel_dim"
-        )
+        raise Refused("channels", f"activations of shape {tuple(A.shape)}",
+                      f"{K} channels on axis 1 or last", "for a symmetry, make it for this "
+                      "layer's channels, or pass channel_dim")  # fmt: skip
     return axis
 
 
@@ -159,13 +227,14 @@ def hooked(modules: Iterable[nn.Module], hook: Hook) -> Iterator[None]:
     """
     owner = threading.get_ident()
 
-    def mine(module: nn.Module, args: Any, out: Any) -> Tensor | None:
+    def mine(module: nn.Module, args: Any, out: Any) -> Any:
         return hook(module, args, out) if threading.get_ident() == owner else None
 
     handles = []
     try:
         for module in modules:
-            handles.append(module.register_forward_hook(mine))
+            if not isinstance(module, torch.jit.ScriptModule):  # which take none
+                handles.append(module.register_forward_hook(mine))
         yield
     finally:
         for handle in handles:
@@ -185,59 +254,70 @@ class _Cut:
     """The hook that makes the layer's output a leaf, and counts the runs of the layer."""
 
     def __init__(self, name: str, call: int | None, then: Callable[[], Any]) -> None:
-        self.name, self.call, self.then = name, call, then
+        self.name, self.what, self.call, self.then = name, f"layer {name!r}", call, then
         self.runs = 0
         self.leaf: Tensor | None = None
 
-    def __call__(self, _module: nn.Module, _args: Any, out: Any) -> Tensor | None:
+    def __call__(self, _module: nn.Module, _args: Any, out: Any) -> Any:
         self.runs += 1
         if self.leaf is not None or self.runs - 1 != (self.call or 0):
             return None
+        whole, out = out, first_of(out)
         if not isinstance(out, Tensor):
-            raise ValueError(
-                f"layer {self.name!r}: got a {type(out).__name__} as its output, wanted a tensor; "
-                "name a module inside it"
-            )
+            got = f"a {type(out).__name__} as its output"
+            raise LayerRefused(self.what, got, "a tensor", "name a module inside it")
+        if not out.is_floating_point():
+            got, mend = f"{out.dtype} as its output", f"whole numbers have no gradient: {FLOATS}"
+            raise LayerRefused(self.what, got, "floats", mend)
         # A copy, which later in-place work cannot reach.
         self.leaf = out.detach().clone().requires_grad_()
         torch.set_grad_enabled(True)  # from here on; the no_grad around the run ends it
         self.then()
-        return self.leaf.clone()  # not the leaf itself: autograd refuses in-place work on leaves
+        # not the leaf itself: autograd refuses in-place work on leaves
+        return instead(whole, self.leaf.clone())
 
     def found(self) -> Tensor:
-        """The leaf; ValueError when the layer did not run, or ran several times."""
+        """The leaf; `Refused` when the layer did not run, or ran several times."""
         if self.runs == 0:
-            raise ValueError(
-                f"layer {self.name!r}: not reached in this forward; name one that runs"
-            )
+            why = "not reached in this forward"
+            mend = "name one that runs: its parent may read its weights without calling it"
+            raise LayerRefused(self.what, "0 runs", mend=mend, why=why)
         if self.call is None and self.runs > 1:
-            raise ValueError(
-                f"layer {self.name!r}: got {self.runs} runs in one forward, wanted 1; "
-                f"choose one with call=0 to call={self.runs - 1}, or name the block around it"
-            )
+            mend = f"choose one with call=0 to call={self.runs - 1}, or name the block around it"
+            raise LayerRefused(self.what, f"{self.runs} runs in one forward", "1", mend)
         if self.leaf is None:
-            raise ValueError(
-                f"call: got {self.call}, wanted 0 to {self.runs - 1}: {self.name!r} ran "
-                f"{self.runs} times"
-            )
+            wanted = f"0 to {self.runs - 1}: {self.what} ran {self.runs} times"
+            raise Refused("call", f"{self.call}", wanted)
         return self.leaf
 
 
 @contextmanager
 def run(
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     layer: Layer,
     reshape: Reshape | None = None,
     call: int | None = None,
     *,
     scores: bool = True,
+    classes: bool = True,
     steps: list[Step] | None = None,
 ) -> Iterator[Run]:
     """Run the model once, cut at the layer; while open, gradients of y can be taken at the leaf.
 
-    scores: False asks nothing of what the model returns.  steps: a list that collects the linear
+    scores: False asks nothing of what the model returns; classes: False not that it be scores
+    (N, C), as where a target of the user's own reads it.  steps: a list that collects the linear
     and pooling layers of the head.  Refusals and side effects as in `zerocam.grad_cam`.
+
+    Take it where `tap` is not enough: for several gradients of one forward pass.
+
+    >>> net = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> with run(net, torch.tensor([[[[4.0, 0.0]], [[0.0, 2.0]]]]), "0") as (leaf, A, y, name):
+    ...     G = torch.autograd.grad(y[0, 1], leaf)[0]
+    >>> y.detach(), G
+    (tensor([[2., 1.]]), tensor([[[[0.0000, 0.0000]],
+    <BLANKLINE>
+             [[0.5000, 0.5000]]]]))
     """
     refuse_bad_input(model, x)
     name, module = find_layer(model, layer)
@@ -247,25 +327,57 @@ def run(
             steps.append(Step.of(module, args, out))
 
     with torch.inference_mode(False), torch.no_grad(), left_as_it_was(model, x) as modules:
+        refuse_one_image(model, x)
         watched = [] if steps is None else [m for m in modules if isinstance(m, WATCHED)]
         with ExitStack() as behind:  # the head's hooks are of no use before the cut
             cut = _Cut(name, call, lambda: behind.enter_context(hooked(watched, note)))
             with hooked([module], cut):
-                y = model(x)
-                if scores and cut.leaf is not None and getattr(y, "requires_grad", None) is False:
-                    # The forward set autograd's mode back to what it was: turn it on throughout.
-                    cut.runs, cut.leaf, cut.then = 0, None, lambda: None
-                    with torch.enable_grad():
-                        y = model(x)
-        leaf = cut.found()
-        A = features(leaf.detach(), reshape, name)
+                y = answer(model, x)
+        A = features(cut.found().detach(), reshape, name)
+        if len(A) != len(images(x)):
+            rows = f"{len(A)} rows for {len(images(x))} images"
+            mend = "its batch holds windows, boxes or tokens: name another, or pass a reshape"
+            raise LayerRefused(f"layer {name!r}", rows, "one for each image", mend)
         refuse_non_finite(A, "activations")
-        if scores:
-            refuse_bad_scores(y, len(x))
-            if not y.requires_grad:
-                raise no_gradient(name)
-        with torch.enable_grad():
-            yield Run(leaf, A, y, name)
+        if scores and classes:
+            refuse_bad_scores(y, len(A))
+        if scores and not reaches(y, cut.found()):
+            y = _with_gradient(model, x, cut, module, modules)
+        with torch.enable_grad(), _causes_named(name, y):
+            yield Run(cut.found(), A, y, name)
+
+
+def _with_gradient(
+    model: nn.Module, x: Inputs, cut: _Cut, module: nn.Module, modules: Iterable[nn.Module]
+) -> Any:
+    """What the model answers with autograd on throughout: it had put it back to what it was.
+
+    If no gradient arrives even so, `LayerRefused` says where it ends.
+    """
+    end = End()
+
+    def then() -> None:
+        end.look_around()
+        behind.enter_context(hooked(modules, end))
+
+    cut.runs, cut.leaf, cut.then = 0, None, then
+    with torch.enable_grad(), ExitStack() as behind, hooked([module], cut):
+        y = answer(model, x)
+    if not reaches(y, cut.found()):
+        raise no_gradient(cut.name, model, end)
+    return y
+
+
+@contextmanager
+def _causes_named(name: str, y: Any) -> Iterator[None]:
+    """`LayerRefused` with the cause where autograd says only that it cannot."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not reentrant(y):
+            raise
+        why = "a checkpoint with use_reentrant=True lies between it and the scores"
+        raise LayerRefused(f"layer {name!r}", mend=REENTRANT, why=why) from error
 
 
 def _modules(model: nn.Module) -> list[nn.Module]:
@@ -277,130 +389,143 @@ def _modules(model: nn.Module) -> list[nn.Module]:
     return list(dict.fromkeys(found))
 
 
-def forked(device: torch.device) -> AbstractContextManager:
+def forked(device: torch.device) -> AbstractContextManager[None]:
     """Put the random states of the CPU and of this device back at the end."""
     devices = [] if device.type == "cpu" else [device]
     return torch.random.fork_rng(devices, device_type=device.type)
 
 
 @contextmanager
-def left_as_it_was(model: nn.Module, x: Tensor) -> Iterator[list[nn.Module]]:
-    """Yield the model's modules; put the random state, and their buffers in training mode, back."""
+def left_as_it_was(model: nn.Module, x: Inputs) -> Iterator[list[nn.Module]]:
+    """Yield the model's modules; at the end put back what a forward may have moved.
+
+    That is the random state; buffers in training mode; and in any mode the buffers and attributes
+    of modules that are not torch's own, such as the membrane of a spiking neuron.  Meanwhile what
+    torch.compile has made runs as it was before, since compiled code passes hooks by.
+    """
     modules = _modules(model)
-    kept = [m._buffers for m in modules if m.training and m._buffers]
-    before = [(d, key, b, b.clone()) for d in kept for key, b in d.items() if b is not None]
-    with forked(x.device):
+    own = [m for m in modules if not type(m).__module__.startswith("torch.")]
+    parts = [m._buffers for m in modules if m._buffers and m.training]
+    for m in own:
+        parts += [vars(m), m._buffers]
+        parts += [v for key, v in vars(m).items() if type(v) is dict and key not in OF_TORCH]
+    with torch.no_grad():
+        kept = [_Kept(part) for part in parts if part]
+    with forked(images(x).device), _uncompiled():
         try:
             yield modules
         finally:
             with torch.no_grad():
-                for d, key, buffer, value in before:  # a forward may have put another there
-                    d[key] = buffer.copy_(value)
+                for part in kept:
+                    part.put_back()
+
+
+class _Kept:
+    """The values of a dict, and copies of its tensors, which a forward may write into."""
+
+    def __init__(self, part: dict[str, Any]) -> None:
+        self.part, self.values = part, dict(part)
+        self.tensors = [(k, v, v.clone()) for k, v in part.items() if isinstance(v, Tensor)]
+
+    def put_back(self) -> None:
+        """Each value in its place again; a tensor that was not there before goes."""
+        for key in [key for key, now in self.part.items() if now is not self.values.get(key)]:
+            if key in self.values:
+                self.part[key] = self.values[key]
+            elif isinstance(self.part[key], Tensor):
+                del self.part[key]
+        for key, v, copy in self.tensors:
+            if not torch.equal(v, copy):  # nothing is written that need not be
+                self.part[key] = copy if v.is_inference() else v.copy_(copy)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Run what torch.compile has made as it was before; where nothing is compiled, do nothing."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 # ---- what comes out, and what is refused ---------------------------------------------------------
 
 
+RESHAPES = {  # by the number of axes of a layer's output
+    3: "for tokens (N, T, D) pass reshape=zerocam.tokens_to_map(h, w, skip=...), for a signal "
+    "(N, K, T) reshape=lambda A: A[:, :, None]; zerocam.layers.named_layer finds it",
+    5: "for a volume (N, K, d, h, w) pass reshape=lambda A: A.flatten(2, 3), and make the map "
+    "three-dimensional again by M.unflatten(1, (d, h))",
+}
+
+
+def first_of(out: Any) -> Any:
+    """The tensor in a layer's output: the first of a tuple, as attention and LSTM return.
+
+    >>> first_of((torch.ones(1), None))
+    tensor([1.])
+    """
+    return out[0] if type(out) is tuple and out else out
+
+
+def instead(out: Any, first: Tensor) -> Any:
+    """The same output of a layer, with another tensor as `first_of` it.
+
+    >>> instead((torch.ones(1), None), torch.zeros(1))
+    (tensor([0.]), None)
+    """
+    return (first, *out[1:]) if type(out) is tuple else first
+
+
 def features(out: Tensor, reshape: Reshape | None, name: str) -> Tensor:
-    """`out` as (N, K, h, w); ValueError when it has no spatial size."""
+    """`out` as (N, K, h, w); `Refused` when it has no spatial size."""
     A = out if reshape is None else reshape(out)
     shape = tuple(A.shape)
-    where = f"layer {name!r}: got output of shape {shape}"
-    if A.ndim == 3:
-        raise ValueError(
-            f"{where}, wanted (N, K, h, w); for tokens (N, T, D) "
-            "pass reshape=zerocam.tokens_to_map(h, w, skip=...)"
-        )
+    what, got, wanted = f"layer {name!r}", f"output of shape {shape}", "(N, K, h, w)"
     if A.ndim != 4:
-        raise ValueError(f"{where}, wanted (N, K, h, w); choose a layer before the pooling")
+        mend = RESHAPES.get(A.ndim, "choose a layer before the pooling")
+        raise LayerRefused(what, got, wanted, mend)
     if A.shape[2] * A.shape[3] <= 1:
-        raise ValueError(
-            f"{where}, wanted a spatial size above 1 x 1, or the map has one pixel; "
-            "choose a layer before the pooling, or a larger image"
-        )
+        mend = "choose a layer before the pooling, or a larger image"
+        wanted = "a spatial size above 1 x 1, or the map has one pixel"
+        raise LayerRefused(what, got, wanted, mend)
     _, k, h, w = shape
     if reshape is None and w >= 32 and (k == h < w or w > 8 * max(k, h)):
-        raise ValueError(
-            f"{where}, which looks like channels last (N, h, w, K), wanted (N, K, h, w); pass "
-            "reshape=zerocam.channels_first, or reshape=lambda A: A if it is (N, K, h, w)"
-        )
+        got += ", which looks like channels last (N, h, w, K)"
+        mend = "pass reshape=zerocam.channels_first, or reshape=lambda A: A if it is (N, K, h, w)"
+        raise LayerRefused(what, got, wanted, mend)
     return A
 
 
 def gradients(out: Tensor, reshape: Reshape | None, name: str) -> Tensor:
-    """`out` as (N, K, h, w); ValueError when all of it lies in what `reshape` leaves out."""
+    """`out` as (N, K, h, w); `Refused` when all of it lies in what `reshape` leaves out."""
     G = features(out, reshape, name)
     if reshape is not None and bool(out.any()) and not bool(G.any()):
-        raise ValueError(
-            f"layer {name!r}: the target reads only tokens that reshape leaves out (the class "
-            "token), so no map can be made; name one before the last attention, as ln_1 there"
+        why = (
+            "the target reads only tokens that reshape leaves out (the class token), so no map "
+            "can be made"
         )
+        mend = "name one before the last attention, as ln_1 there"
+        raise LayerRefused(f"layer {name!r}", mend=mend, why=why)
     refuse_non_finite(G, "gradients")
     return G
 
 
-def score(y: Tensor, target: Target | Classes) -> Tensor:
-    """s (N,) from the scores."""
+def score(y: Any, target: Target | Classes, n: int) -> Tensor:
+    """s (N,) for N = n images, from the scores; one number where they are scored together."""
     s = target(y) if callable(target) else logit(target)(y)
-    if not isinstance(s, Tensor) or s.shape != y.shape[:1]:
+    together = not isinstance(y, Tensor) or y.shape[:1] != (n,)
+    if together and isinstance(s, Tensor) and s.numel() == 1:
+        s = s.reshape(1)
+    elif not isinstance(s, Tensor) or s.shape != (n,):
         got = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
-        raise ValueError(
-            f"target: got {got} from the callable, wanted one score per image, "
-            f"shape ({len(y)},); reduce over classes, not over images"
-        )
+        raise Refused("target", f"{got} from the callable",
+                      f"one score per image, shape ({n},)",
+                      "reduce over classes, not over images")  # fmt: skip
     return s
 
 
-def any_score(y: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:
+def any_score(y: Tensor) -> Float[Tensor, " N"]:
     """A target that listens to every score, also in a head whose rows sum to zero."""
-    return (y + y.square()).sum(1)
-
-
-def refuse_bad_input(model: nn.Module, x: Any) -> None:
-    """ValueError for a model that cannot be hooked, or an x that is no batch of images."""
-    parallel = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
-    if parallel or hasattr(model, "_orig_mod"):  # the latter is made by torch.compile
-        raise ValueError(
-            f"model: got a {type(model).__name__}, wanted the nn.Module inside it; "
-            f"pass model.{'module' if parallel else '_orig_mod'}"
-        )
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ValueError("model: got TorchScript, wanted the nn.Module it was made from; take that")
-    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
-        got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"x: got {got}, wanted a float tensor (N, ch, H, W); add a batch axis?")
-    if len(x) == 0:
-        raise ValueError(f"x: got an empty batch {tuple(x.shape)}, wanted at least one image")
-
-
-def refuse_bad_scores(y: Any, n: int) -> None:
-    """ValueError unless y holds finite scores (N, C)."""
-    if not isinstance(y, Tensor) or y.ndim != 2 or len(y) != n:
-        got = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
-        raise ValueError(
-            f"model: got {got} as its output, wanted scores (N, C) with N = {n}; return from it "
-            'y["logits"] of a dict, y[0] of a tuple, y[:, None] of (N,), y.mean((2, 3)) of a mask'
-        )
-    refuse_non_finite(y, "scores")
-
-
-def no_gradient(name: str) -> ValueError:
-    """What to raise where no gradient of the target reaches the layer."""
-    return ValueError(
-        f"layer {name!r}: no gradient of the target reaches it (cut by a detach, no_grad "
-        "or inference_mode?); choose a layer the scores need, or a target that uses them"
-    )
-
-
-def refuse_non_finite(t: Tensor, what: str) -> None:
-    """ValueError that names the images with NaN or inf."""
-    # a finite sum has finite terms, and is found 20 times as fast; another may have overflowed
-    if not (math.isfinite(t.sum().item()) or bool(torch.isfinite(t).all())):
-        bad = (~torch.isfinite(t)).flatten(1).any(1).nonzero()[:, 0].tolist()
-        raise ValueError(
-            f"{what}: got NaN or inf for image {bad[:5]}, wanted finite numbers; check the input "
-            "and the weights, or run in float32"
-        )
+    return (y + y.square()).flatten(1).sum(1)
 
 
 def at_least_float32(t: Tensor) -> Tensor:

@@ -3,122 +3,458 @@
 x   images                                       (N, ch, H, W)
 A   the layer's output                           (N, K, h, w), tokens (N, T, K), or (N, h, w, K)
 y   class scores before the softmax              (N, C)         [score]
+
+Which axes of an output are positions is found by experiment, not by their sizes.  The image is
+changed in one strip of pixels at a time, first across, then down.  Row i of a map answers most to
+the strip that lies where row i lies; channels and class tokens answer to all strips alike.
 """
 
+import itertools
+import math
+import weakref
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from zerocam import hooks
+from zerocam import answers, hooks
+from zerocam.answers import Inputs
+from zerocam.refusals import LayerRefused, Refused
+from zerocam.targets import Target
+
+STRIPS = 8  # so many across and so many down, or as many as there are pixels
+PLACED = 0.75  # the share of positions that must answer most to a strip near their own
+IN_ORDER = 0.8  # the correlation of their rows with the strips that they answer to
+FLAT = 0.7  # tokens without a place answer so much less clearly than the others
+PLACELESS = 16  # at most so many tokens have no place: class tokens, registers
+DULL = 1.4  # clearer than this many times alike, positions answer to strips of their own
+SMALL = 16  # positions that may be told by their number and not by what moves them
+HELD = 2  # times the largest output: so much is held of the layers that are tried at a time
+UNTOLD = "changing the image does not tell which of its axes are positions"
 
 
 @torch.inference_mode(False)
-def suggest_layer(model: nn.Module, x: Float[Tensor, "N ch H W"]) -> tuple[dict[str, Any], str]:
+def suggest_layer(
+    model: nn.Module, x: Inputs, target: Target | None = None
+) -> tuple[dict[str, Any], str]:
     """(where, why): the last layer with positions that the scores listen to, and the reason.
 
-    where holds the arguments `layer` and, for tokens or channels last, `reshape`:
-    ``grad_cam(model, x, **where)``.  Looked for from the end, on the first image of x.  Passed
-    over: poolings, which only blur the layer before them; layers that run more than once; layers
-    with a channel for each class, which are the head's; branches, which part of the image goes
-    round; and tokens of which the scores read one position, as all do behind the last attention
-    of a ViT, where only the class token counts.
+    where holds the arguments `layer` and, unless the output is (N, K, h, w), `reshape`:
+    ``grad_cam(model, x, **where)``.  target: where the model does not return scores (N, C), a
+    function of what it returns, as `grad_cam` takes it.
 
-    Raises ValueError when no layer is left, with what was passed over, and as `grad_cam` does.
+    Looked for from the end, on the first image of x, by changing strips of it and watching what
+    moves: some 20 forward passes.  Passed over: poolings, which only blur the layer before them;
+    layers that run more than once; layers with a channel for each class, which are the head's;
+    branches, which part of the image goes round; tokens of which the scores read one position, as
+    all do behind the last attention of a ViT, where only the class token counts; and outputs whose
+    positions a change of the image does not tell, as of merged tokens.  If only the entrance of
+    the network is left then, nothing is suggested.
+
+    Raises `Refused` when no layer is left, with what was passed over, and as `grad_cam` does.
+
+    >>> parts = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    >>> where, why = suggest_layer(nn.Sequential(*parts, nn.Linear(2, 3)), torch.ones(1, 1, 8, 8))
+    >>> print(where, why, sep="; ")
+    {'layer': '1'}; the last layer with positions the scores listen to: 2 channels, 6 x 6; \
+activations are never negative
     """
-    outputs, y = _outputs(model, x)
-    runs = Counter(name for name, *_ in outputs)
-    pooled = [out for _, module, out in outputs if "Pool" in type(module).__name__]
+    seen, x, asked = _seen(model, x, target)
+    runs = Counter(layer.name for layer in seen)
+    entrance = sum(layer.weighs for layer in seen) / 5
     passed: dict[str, str] = {}
-    for name, module, out in reversed(outputs):
-        where = _grid(out, x) if isinstance(out, Tensor) else None
-        if where is None or isinstance(module, nn.Dropout | nn.Identity):
-            continue
-        reason = "it only pools the layer before" if any(out is p for p in pooled) else None
-        reason = "it runs more than once" if runs[name] > 1 else reason
-        try:
-            reason = reason or _unfit(model, x[:1], name, out, where, y)
-        except ValueError as error:
-            if not str(error).startswith(("layer", "target")):
-                raise
-            reason = str(error).partition(";")[0].partition(": ")[2]
-        if reason is None:
-            A = hooks.activations(model, x[:1], layer=name, **where)[0]
-            K, h, w = A.shape
-            sign = "have both signs" if A.min() < 0 else "are never negative"
-            why = f"the last layer with positions the scores listen to: {K} channels, {h} x {w}"
-            return {"layer": name, **where}, f"{why}; activations {sign}{_said(passed)}"
-        passed.setdefault(reason, name)
-    raise ValueError(
-        f"layer: got none to suggest in this {type(model).__name__}, wanted one with output "
-        f"(N, K, h, w) or tokens (N, T, D) before the scores{_said(passed)}; "
-        "mend that, explain the network at its input, or try a larger image"
-    )
+    reason: str | None
+    left = [k for k in reversed(range(len(seen))) if seen[k].may_have_positions]
+    left = [k for k in left if not seen[k].copies]
+    for part in _parts(seen, left):
+        once = [seen[k] for k in part if runs[seen[k].name] == 1 and not seen[k].pools]
+        grids = _grids(model, x, once)
+        for k in part:
+            name, grid = seen[k].name, grids.get(seen[k].name)
+            if seen[k].pools or runs[name] > 1:
+                reason = "it only pools the layer before"
+                if runs[name] > 1:
+                    reason = f"it runs {runs[name]} times (name it and call=0 to {runs[name] - 1})"
+            elif grid is None:
+                reason = UNTOLD
+            else:
+                where = {"layer": name} | grid.reshape()
+                reason = _unfit(model, x, where, asked, seen[k].shape)
+                if reason is None and UNTOLD in passed:
+                    early = sum(layer.weighs for layer in seen[: k + 1]) < entrance
+                    reason = "it is the entrance of the network" if early else None
+                if reason is None:
+                    return where, _why(model, x, where) + _said(passed)
+            passed.setdefault(reason, name)
+    passed |= _without_hooks(model)
+    wanted = f"one with output (N, K, h, w) or tokens (N, T, D) before the scores{_said(passed)}"
+    raise Refused("layer", f"none to suggest in this {type(model).__name__}", wanted,
+                  "name one with layer=, mend that, or try a larger image")  # fmt: skip
 
 
-def named_layer(model: nn.Module, x: Float[Tensor, "N ch H W"], layer: str) -> dict[str, Any]:
-    """The arguments of `grad_cam` for a layer you name: with the `reshape` its output needs."""
+def named_layer(model: nn.Module, x: Inputs, layer: str) -> dict[str, Any]:
+    """The arguments of `grad_cam` for a layer you name: with the `reshape` its output needs.
+
+    Take it where you know the layer and not its shape.  Raises `Refused` for a name that the model
+    has not, and where a change of the image does not tell which axes of the output are positions:
+    then only you can say it, with a `reshape`.
+
+    >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> named_layer(net, torch.ones(1, 1, 8, 8), "0")
+    {'layer': '0'}
+    """
     hooks.find_layer(model, layer)
-    out = {name: out for name, _, out in _outputs(model, x)[0]}.get(layer)
-    return {"layer": layer} | (_grid(out, x) or {} if isinstance(out, Tensor) else {})
+    every, x, _ = _seen(model, x, hooks.any_score)
+    found = {seen.name: seen for seen in every}.get(layer)
+    if found is None or not found.may_have_positions:
+        return {"layer": layer}  # `grad_cam` says what is wrong with it
+    grid = _grids(model, x, [found])[layer]
+    if grid is None:
+        got = f"output of shape {found.shape}, and {UNTOLD}"
+        mend = "name another, or call grad_cam with a reshape of your own"
+        raise LayerRefused(f"layer {layer!r}", got, mend=mend)
+    return {"layer": layer} | grid.reshape()
 
 
-def _outputs(model: nn.Module, x: Tensor) -> tuple[list[tuple[str, nn.Module, Any]], Any]:
-    """What each module put out for the first image, in order, and the scores."""
-    hooks.refuse_bad_input(model, x)
-    outputs: list[tuple[str, nn.Module, Any]] = []
+# ---- which layers there are ----------------------------------------------------------------------
 
+
+class _Asked(NamedTuple):
+    """What the network is asked: a target that listens to all it says, one of one class, and C."""
+
+    one: Target | int
+    any: Target
+    classes: int
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A module that ran, by what it did to the first image."""
+
+    name: str
+    shape: tuple[int, ...]  # of its output; () if that is no tensor
+    weighs: bool  # it has parameters of its own
+    pools: bool  # it has no parameters, and gives fewer or more of what it got
+    copies: bool  # it gives what it got
+
+    @property
+    def may_have_positions(self) -> bool:
+        """Whether its output has two axes or more, beside those of size 1."""
+        return sum(n > 1 for n in self.shape) > 1
+
+
+def _seen(model: nn.Module, x: Inputs, target: Target | None) -> tuple[list[_Seen], Inputs, _Asked]:
+    """Every module that ran for the first image, in order; that image; and what is asked."""
+    answers.refuse_bad_input(model, x)
+    answers.refuse_one_image(model, x)
+    x = answers.first(x)
     names = {module: name for name, module in model.named_modules() if name}
+    seen: list[_Seen] = []
+    pooled: list[weakref.ref[Tensor]] = []
 
-    def keep(module: nn.Module, _args: Any, out: Any) -> None:
-        outputs.append((names[module], module, out))
+    def keep(module: nn.Module, args: Any, out: Any) -> None:
+        out = hooks.first_of(out)
+        floats = isinstance(out, Tensor) and out.is_floating_point()
+        shape = tuple(out.shape) if floats else ()
+        got = tuple(args[0].shape) if args and isinstance(args[0], Tensor) else ()
+        free = next(module.parameters(), None) is None
+        sizes = [n != m for n, m in zip(shape, got, strict=False)]
+        resized = len(got) == len(shape) and 0 < sum(sizes) <= 2
+        pools = free and resized and 1 < math.prod(shape) != math.prod(got)
+        if pools:
+            pooled.append(weakref.ref(out))
+        pools = pools or (isinstance(out, Tensor) and any(out is p() for p in pooled))
+        copies = isinstance(module, nn.Dropout | nn.Identity)
+        if isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+            copies = shape == got  # a pooling to the size that there is
+        weighs = next(module.parameters(recurse=False), None) is not None
+        seen.append(_Seen(names[module], shape, weighs, pools, copies))
 
     with hooks.hooked(names, keep), torch.no_grad(), hooks.left_as_it_was(model, x):
-        return outputs, model(x[:1])
+        y = answers.answer(model, x)
+    if answers.images(x).ndim == 5:
+        mend = "name a layer, and pass reshape=lambda A: A.flatten(2, 3)"
+        raise Refused("x", "volumes", "images or signals, to find positions by changing them", mend)
+    if target is None:
+        answers.refuse_bad_scores(y, 1)
+        return seen, x, _Asked(int(y[0].argmax()), hooks.any_score, y.shape[1])
+    classes = y.shape[1] if isinstance(y, Tensor) and y.ndim > 1 else 0
+    return seen, x, _Asked(target, target, classes)
+
+
+def _without_hooks(model: nn.Module) -> dict[str, str]:
+    """{reason: name} of the first part whose layers cannot be looked into."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            return {"it is TorchScript (put the nn.Module it was made from in its place)": name}
+    part = answers.quantised(model)
+    return {f"whole numbers have no gradient ({answers.FLOATS})": part} if part else {}
+
+
+def _parts(seen: list[_Seen], left: list[int]) -> Iterator[list[int]]:
+    """The layers to try, a few at a time: their outputs are held meanwhile."""
+    room = HELD * max((math.prod(layer.shape) for layer in seen), default=0)
+    part: list[int] = []
+    for k in left:
+        if part and sum(math.prod(seen[j].shape) for j in [*part, k]) > room:
+            yield part
+            part = []
+        part.append(k)
+    if part:
+        yield part
 
 
 def _said(passed: dict[str, str]) -> str:
     return "".join(f"; not {name!r}: {reason}" for reason, name in passed.items())
 
 
+def _why(model: nn.Module, x: Inputs, where: dict[str, Any]) -> str:
+    A = hooks.activations(model, x, **where)[0]
+    K, h, w = A.shape
+    sign = "have both signs" if A.min() < 0 else "are never negative"
+    return (
+        f"the last layer with positions the scores listen to: {K} channels, {h} x {w}; "
+        f"activations {sign}"
+    )
+
+
 def _unfit(
-    model: nn.Module, x: Tensor, name: str, out: Tensor, where: dict[str, Any], y: Any
+    model: nn.Module, x: Inputs, where: dict[str, Any], asked: _Asked, shape: tuple[int, ...]
 ) -> str | None:
     """Why a layer is no place for a heatmap; None if it is one."""
-    A, G, *_ = hooks.tap(model, x, hooks.any_score, layer=name, **where)
-    if A.shape[1] == y.shape[1]:
-        c = int(y[0].argmax())
-        heard = hooks.tap(model, x, c, layer=name, **where).G.flatten(2).any(2)[0]
-        if not heard[:c].any() and not heard[c + 1 :].any():
-            return "each class has a channel of its own there"
+    try:
+        A, G, *_ = hooks.tap(model, x, asked.any, **where)
+        if A.shape[1] == asked.classes > 1:
+            heard = hooks.tap(model, x, asked.one, **where).G.flatten(2).any(2)[0]
+            if heard.sum() <= 1:
+                return "each class has a channel of its own there"
+    except LayerRefused as refused:
+        return refused.why
     if not G.any():
         return "the gradient of every score is zero there (are the weights behind it zero?)"
     if G.any(1).sum() <= 1:
         return "the scores read at most one position of it"
-    if out.ndim == 3 and out.shape[1] > A[0, 0].numel():  # a class token always goes round
+    if math.prod(shape) > A.numel():  # a class token, which is left out, always goes round
         return None
-    leaf = x.detach().clone().requires_grad_()
-    cut = hooks.hooked([model.get_submodule(name)], lambda _module, _args, out: out.detach())
-    with cut, torch.enable_grad(), hooks.left_as_it_was(model, x):
-        y = model(leaf * 1)
-        way = y.requires_grad and torch.autograd.grad(y.sum(), leaf, allow_unused=True)[0]
-    return "part of the image goes round it" if isinstance(way, Tensor) else None
-
-
-def _grid(out: Tensor, x: Tensor) -> dict[str, Any] | None:
-    """The `reshape`, if any, under which a layer's output has positions; None if it has none."""
-    H, W = x.shape[2:]
-    if out.ndim == 4:
-        # Positions have the shape of the image, within one; channels do not.
-        first, last = (abs(h * W - w * H) <= max(H, W) for h, w in (out.shape[2:], out.shape[1:3]))
-        if last and not first and out.shape[1:3].numel() > 1:
-            return {"reshape": hooks.channels_first}
-        return {} if out.shape[2:].numel() > 1 else None
-    for skip in (0, 1, 2, 5) if out.ndim == 3 and len(out) == 1 else ():  # class tokens come first
-        positions = out.shape[1] - skip
-        h = round((max(positions, 0) * H / W) ** 0.5)
-        if positions > 1 and h > 0 and positions % h == 0 and h * W == positions // h * H:
-            return {"reshape": hooks.tokens_to_map(h, positions // h, skip=skip)}
+    if _goes_round(model, x, where["layer"], asked.any):
+        return "part of the image goes round it (of several branches, name one)"
     return None
+
+
+def _goes_round(model: nn.Module, x: Inputs, layer: str, target: Target) -> bool:
+    """Whether there is a way from the image to the scores that does not pass the layer.
+
+    Of the steps on the way nothing is kept but that they were: no gradient is taken.
+    """
+    leaf = answers.images(x).detach().clone().requires_grad_()
+    cut = hooks.hooked([model.get_submodule(layer)], _detached)
+    dropped = torch.autograd.graph.saved_tensors_hooks(lambda t: None, lambda nothing: nothing)
+    with cut, torch.enable_grad(), hooks.left_as_it_was(model, x), dropped:
+        s = target(answers.answer(model, answers.replaced(x, leaf * 1)))
+    return answers.reaches(s, leaf)
+
+
+def _detached(_module: nn.Module, _args: Any, out: Any) -> Any:
+    return hooks.instead(out, hooks.first_of(out).detach())
+
+
+# ---- where its positions are ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where an output has its batch and its positions: a `reshape` to (N, K, h, w).
+
+    batch   the axis of the images
+    axes    the axes of rows and of columns, or the one of tokens
+    size    (h, w)
+    skip    tokens without a place, such as class tokens; the others go row by row
+
+    >>> middle = Grid(batch=0, axes=(1,), size=(2, 1), skip=(1,))  # a class token between two
+    >>> middle(torch.tensor([[[1.0], [9.0], [2.0]]])).tolist()  # (N, T, D) = (1, 3, 1)
+    [[[[1.0], [2.0]]]]
+    """
+
+    batch: int
+    axes: tuple[int, ...]
+    size: tuple[int, int]
+    skip: tuple[int, ...] = ()
+
+    def __call__(self, out: Tensor) -> Tensor:
+        """(N, K, h, w) from the output; axes with neither images nor positions are channels."""
+        others = [a for a in range(out.ndim) if a != self.batch and a not in self.axes]
+        A = out.permute(self.batch, *others, *self.axes)
+        if len(self.axes) == 2:
+            return A.flatten(1, -3) if others else A[:, None]
+        A = A.flatten(1, -2) if others else A[:, None]
+        if self.skip:
+            A = A[:, :, [p for p in range(A.shape[2]) if p not in self.skip]]
+        return A.unflatten(2, self.size)
+
+    def reshape(self) -> dict[str, Any]:
+        """The argument `reshape` of `grad_cam`, if one is needed; a named one where it fits."""
+        if (self.batch, self.axes) == (0, (2, 3)):
+            return {}
+        if (self.batch, self.axes) == (0, (1, 2)):
+            return {"reshape": hooks.channels_first}
+        if (self.batch, self.axes) == (0, (1,)):
+            first = len(self.skip)
+            if self.skip == tuple(range(first)):
+                return {"reshape": hooks.tokens_to_map(*self.size, skip=first)}
+        return {"reshape": self}
+
+
+Answers = Float[Tensor, "_ _"]  # (S, n): how much each index of one axis answers to each strip
+
+
+def _grids(model: nn.Module, x: Inputs, layers: list[_Seen]) -> dict[str, Grid | None]:
+    """For each layer, where its positions are; None where a change of the image does not tell."""
+    if not layers:
+        return {}
+    names = {model.get_submodule(layer.name): layer.name for layer in layers}
+    plain: dict[str, Tensor] = {}
+    done: set[str] = set()  # in this pass: of several runs of a layer, the first counts
+    moved: dict[str, list[list[Tensor]]] = {layer.name: [] for layer in layers}
+
+    def keep(module: nn.Module, _args: Any, out: Any) -> None:
+        name, out = names[module], hooks.first_of(out)
+        if name in done:
+            return
+        done.add(name)
+        if name not in plain:
+            plain[name] = out.detach().clone()
+            return
+        d = (out.detach() - plain[name]).float().square()
+        sums = [d.sum([b for b in range(d.ndim) if b != a]) for a in range(d.ndim)]
+        moved[name].append(sums)
+
+    pixels = answers.images(x)
+    H, W = (1, *pixels.shape[2:])[-2:]  # a signal is an image of one row
+    with hooks.hooked(names, keep), torch.no_grad():
+        for image in _strips(pixels.reshape(*pixels.shape[:2], H, W)):
+            other = image.reshape(pixels.shape)
+            # each time from the same state: dropout in training mode drops the same
+            done.clear()
+            with hooks.left_as_it_was(model, x):
+                answers.answer(model, answers.replaced(x, other))
+    down = min(STRIPS, H)
+    found = {}
+    for layer in layers:
+        every = [torch.stack(of_axis) for of_axis in zip(*moved[layer.name], strict=True)]
+        rows, columns = ([a[:down] for a in every], [a[down:] for a in every])
+        found[layer.name] = _grid(layer.shape, rows, columns, (H, W))
+    return found
+
+
+def _strips(x: Tensor) -> Iterator[Tensor]:
+    """The image, then with noise in each strip of rows, then of columns."""
+    H, W = x.shape[2:]
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+    noise = noise * (x.std() if x.std() > 0 else 1)
+    yield x
+    for axis, size in ((2, H), (3, W)):
+        edges = [round(size * s / min(STRIPS, size)) for s in range(min(STRIPS, size) + 1)]
+        for low, high in itertools.pairwise(edges):
+            image = x.clone()
+            image.narrow(axis, low, high - low).add_(noise.narrow(axis, low, high - low))
+            yield image
+
+
+def _grid(
+    shape: tuple[int, ...], rows: list[Answers], columns: list[Answers], image: tuple[int, ...]
+) -> Grid | None:
+    """The best grid of an output of this shape, if its positions answer to their own strips."""
+    batch = 0 if shape[0] == 1 else 1 if len(shape) == 3 and shape[1] == 1 else None
+    if batch is None:  # windows, boxes or patches lie in the batch
+        return None
+    axes = [a for a in range(len(shape)) if a != batch]
+    down, across = ([_strongest(answers) for answers in way] for way in (rows, columns))
+    if len(axes) == 2:
+        tried = [fold for a in axes for fold in _folded(down[a], across[a], image, batch, a)]
+    else:
+        tried = [
+            (
+                min(_placed(down[a], torch.arange(h), h), _placed(across[b], torch.arange(w), w)),
+                (down[a].clear.mean() + across[b].clear.mean()).item(),
+                Grid(batch, (a, b), (h, w)),
+            )
+            for a, b in itertools.combinations(axes, 2)
+            if (h := shape[a]) * (w := shape[b]) > 1
+        ]
+    fit = [(clear, grid) for share, clear, grid in tried if share >= PLACED]
+    if not fit and len(axes) == 3 and batch == 0:
+        ways = [a for a in (down[2], across[3]) if a.clear.mean() * a.S > DULL]
+        turned = any(_order(a) < -IN_ORDER for a in ways)  # mirrored, say
+        silent = not any(bool(a.any()) for a in rows + columns)
+        return None if turned else _by_size(shape, image, silent)
+    return max(fit, key=lambda t: t[0], default=(0, None))[1]
+
+
+def _by_size(shape: tuple[int, ...], image: tuple[int, ...], silent: bool) -> Grid | None:
+    """(N, K, h, w) with the proportions of the image, where strips cannot tell.
+
+    So it is where nothing moves the layer, which is silent, and of a few positions, each of which
+    sees nearly all of a small image.
+    """
+    (H, W), (h, w) = image, shape[2:]
+    small = 1 < h * w <= SMALL and abs(h * W - w * H) <= max(H, W)
+    return Grid(0, (2, 3), (h, w)) if silent or small else None
+
+
+@dataclass(frozen=True)
+class _Strongest:
+    """Which of S strips each of n positions answers to most, and how clearly."""
+
+    S: int
+    strip: Int[Tensor, " _"]
+    clear: Float[Tensor, " _"]
+
+
+def _strongest(answers: Answers) -> _Strongest:
+    """Answers count by what the strip moves anywhere, and by what moves the position anyway."""
+    answers = answers / answers.mean(1, keepdim=True).clamp(min=1e-30)
+    answers = answers / answers.mean(0, keepdim=True).clamp(min=1e-30)
+    return _Strongest(len(answers), answers.argmax(0), answers.amax(0) / len(answers))
+
+
+def _placed(found: _Strongest, at: Int[Tensor, " _"], n: int) -> float:
+    """The share of positions, each in row `at` of n, that answer most to a strip near their own.
+
+    Near is a row, or a quarter of the image.  0 if the strips do not follow the rows in order.
+    """
+    own = (at + 0.5) / n * found.S - 0.5
+    near = ((found.strip - own).abs() <= max(found.S / n, found.S / 4)).double().mean().item()
+    return near if n == 1 or _order(found, at) > IN_ORDER else 0.0
+
+
+def _order(found: _Strongest, at: Int[Tensor, " _"] | None = None) -> float:
+    """The correlation of the strips with the rows, 0 if there is none to speak of."""
+    at = torch.arange(len(found.strip)) if at is None else at
+    order = torch.corrcoef(torch.stack([found.strip.double(), at.double()]))[0, 1].item()
+    return 0.0 if math.isnan(order) else order
+
+
+def _folded(
+    rows: _Strongest, columns: _Strongest, image: tuple[int, ...], batch: int, axis: int
+) -> Iterator[tuple[float, float, Grid]]:
+    """(share, merit, grid) for each way to fold tokens into rows; to leave one out costs merit."""
+    T = len(rows.strip)
+    clear = rows.clear + columns.clear
+    flattest = clear.argsort().tolist()
+    for without in range(min(PLACELESS, T - 2) + 1):
+        Z = T - without
+        place = torch.arange(Z)
+        skips = {(*range(without),), (*range(Z, T),), (*sorted(flattest[:without]),)}
+        for skip in skips:
+            keep = [p for p in range(T) if p not in skip]
+            if skip and clear[list(skip)].max() > FLAT * clear[keep].median():
+                continue  # what is left out has a place as well
+            down, across = (replace(way, strip=way.strip[keep]) for way in (rows, columns))
+            for h, w in ((h, Z // h) for h in range(1, Z + 1) if Z % h == 0):
+                if (h == 1) == (image[0] == 1) and (w == 1) == (image[1] == 1):
+                    share = min(_placed(down, place // w, h), _placed(across, place % w, w))
+                    yield share, share - without / 50, Grid(batch, (axis,), (h, w), skip)

@@ -16,8 +16,9 @@
     lafam             1/K sum_k A_kij                     [a]            no
 
 Read the units: a map in [score] has a chance to survive a change of the unit of A, a map in [a]
-has none.  Maps come back at the layer's resolution and are not normalised.  Arguments, refusals
-and side effects are those of `zerocam.grad_cam`, which alone takes a reference.
+has none, and only a map in [score] can sum to the score: `complete=True` makes it do so, and is
+refused by the others.  Maps come back at the layer's resolution and are not normalised.  Arguments,
+refusals and side effects are those of `zerocam.grad_cam`, which alone takes a reference.
 
 Each of these is a `Method`, a value: call it like `grad_cam`, or give it a tap that you have made
 already, `hires_cam.of(zerocam.tap(model, x, 281, layer="features"))`, or the tensors alone,
@@ -37,7 +38,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from zerocam.cam import Map, grad_cam, referenced_map, signed_map
+from zerocam.answers import Inputs, answer, images, refuse_bad_scores, replaced
+from zerocam.cam import Map, grad_cam, local_score, referenced_map, signed_map
 from zerocam.hooks import (
     Features,
     Layer,
@@ -46,13 +48,15 @@ from zerocam.hooks import (
     activations,
     channel_axis,
     find_layer,
+    first_of,
     hooked,
+    instead,
     left_as_it_was,
-    refuse_bad_scores,
     score,
     tap,
 )
 from zerocam.metrics import enlarge, normalise
+from zerocam.refusals import Refused
 from zerocam.targets import Classes, Target, logit
 
 Needs = Literal["activations", "gradient", "head", "image"]
@@ -66,7 +70,8 @@ class Method:
                    "head": (model, x, target, *, layer, ...) -> M, where the part of the model
                    behind the layer will do;  "image": the same, where it will not
         relu       whether a ReLU ends it; None: the method does not offer the choice
-        options    other keywords of the equation, such as {"centred": True}
+        options    other keywords of the equation, such as {"centred": True}; for one of the
+                   gradient, {"complete": True} as well
         name       the equation's name
 
     >>> A = torch.tensor([[[[1.0, -2.0]]]])
@@ -79,7 +84,7 @@ class Method:
     equation: Callable[..., Map]
     needs: Needs
     relu: bool | None = True
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -97,7 +102,7 @@ class Method:
     def __call__(
         self,
         model: nn.Module,
-        x: Tensor,
+        x: Inputs,
         target: Target | Classes = None,
         *,
         layer: Layer,
@@ -107,15 +112,20 @@ class Method:
         **options: Any,
     ) -> Tensor:
         """The map (N, h, w), on x's device and dtype; arguments and refusals as in `grad_cam`."""
+        _, own = self._chosen(options)  # what does not fit is refused before anything runs
         if self.needs == "gradient":
             made = tap(model, x, target, layer=layer, reshape=reshape, call=call)
-            return self.of(made, relu=relu, **options).to(x.dtype)
+            return self.of(made, relu=relu, **options).to(images(x).dtype)
         if self.needs == "activations":
             A = activations(model, x, layer=layer, reshape=reshape, call=call)
-            return self._ended(self.equation(A, **self.options | options), relu).to(x.dtype)
-        chosen = {"relu": self.relu if relu is None else relu, "reshape": reshape, "call": call}
-        options = {k: v for k, v in chosen.items() if v is not None} | self.options | options
-        return torch.as_tensor(self.equation(model, x, target, layer=layer, **options))
+            return self._ended(self.equation(A, **own), relu).to(images(x).dtype)
+        chosen: dict[str, Any] = {
+            "relu": self.relu if relu is None else relu,
+            "reshape": reshape,
+            "call": call,
+        }
+        own = {k: v for k, v in chosen.items() if v is not None} | own
+        return torch.as_tensor(self.equation(model, x, target, layer=layer, **own))
 
     def __repr__(self) -> str:
         options = "".join(f", {key}={value!r}" for key, value in self.options.items())
@@ -124,15 +134,15 @@ class Method:
     def of(self, tap: Tap, *, relu: bool | None = None, **options: Any) -> Map:
         """The map from activations and gradients at hand, as `zerocam.tap` leaves them.
 
-        Raises ValueError for a method that needs more than these.
+        complete=True makes it sum to tap.s.  Raises `Refused` for a method that needs more than
+        these, or whose map is not in [score] and so cannot be completed.
         """
         if self.needs not in ("activations", "gradient"):
-            raise ValueError(
-                f"method: got {self.name}, which needs the {self.needs}, wanted one made of A and "
-                "G alone; call it with the model"
-            )
-        given = (tap.A, tap.G) if self.needs == "gradient" else (tap.A,)
-        return self._ended(self.equation(*given, **self.options | options), relu)
+            raise Refused("method", f"{self.name}, which needs the {self.needs}",
+                          "one made of A and G alone", "call it with the model")  # fmt: skip
+        complete, own = self._chosen(options)
+        M = self.equation(*((tap.A, tap.G) if self.needs == "gradient" else (tap.A,)), **own)
+        return self._ended(local_score(M, tap.s) if complete else M, relu)
 
     @classmethod
     def wrap(cls, function: Callable[..., Map]) -> "Method":
@@ -142,7 +152,8 @@ class Method:
         `Method` is returned as it is; functools.partial of one, or of `grad_cam`, is that method
         with these choices.
         """
-        inner, chosen = function, {}
+        inner: Any = function
+        chosen: dict[str, Any] = {}
         while isinstance(inner, functools.partial) and not inner.args:
             inner, chosen = inner.func, inner.keywords | chosen
         known = GRAD_CAM if inner is grad_cam else inner
@@ -153,6 +164,16 @@ class Method:
         needs: Needs = "head" if getattr(inner, "on_head", on_head) else "image"
         return cls(function, needs, relu=None)
 
+    def _chosen(self, options: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
+        """Whether the map shall sum to the score, and the options that are the equation's own."""
+        own = {**self.options, **options}
+        complete = own.pop("complete", False)
+        if complete and self.needs != "gradient":
+            got = f"{self.name}, a map of the {self.needs} that is not in [score]"
+            wanted = "one that can sum to the score"
+            raise Refused("complete", got, wanted, "take grad_cam or hires_cam")
+        return complete, own
+
     def _ended(self, M: Map, relu: bool | None) -> Map:
         return M.relu() if (self.relu if relu is None else relu) else M
 
@@ -161,10 +182,11 @@ class Method:
         if self.needs in ("head", "image"):
             return inspect.signature(self.equation)
         shown = inspect.signature(grad_cam).parameters
-        common = [p for name, p in shown.items() if name != "reference"]
+        hidden = ("reference",) if self.needs == "gradient" else ("reference", "complete")
+        common = [p for name, p in shown.items() if name not in hidden]
         common = [p.replace(default=self.relu) if p.name == "relu" else p for p in common]
-        own = inspect.signature(self.equation).parameters.values()
-        own = [p for p in own if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        every = inspect.signature(self.equation).parameters.values()
+        own = [p for p in every if p.kind is inspect.Parameter.KEYWORD_ONLY]
         return inspect.Signature([*common, *own], return_annotation=Map)
 
 
@@ -293,7 +315,7 @@ def lafam(A: Features) -> Map:
 @functools.partial(Method, needs="image")
 def score_cam(
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     target: Target | Classes = None,
     *,
     layer: Layer,
@@ -325,19 +347,20 @@ def score_cam(
     """
     A = activations(model, x, layer=layer, reshape=reshape, call=call)
     with _scorer(model, x, target) as score_of:
-        b, scores = torch.as_tensor(baseline).to(x), []
+        seen, scores = images(x), []
+        b = torch.as_tensor(baseline).to(seen)
         for channel in tqdm(A.unbind(1), "Score-CAM", disable=not progress):
-            m = normalise(enlarge(channel, tuple(x.shape[2:])), "minmax").to(x.dtype)[:, None]
-            scores.append(score_of(b + m * (x - b)))
+            m = normalise(enlarge(channel, seen.shape[2:]), "minmax").to(seen)[:, None]
+            scores.append(score_of(replaced(x, b + m * (seen - b))))
     alpha = torch.stack(scores, 1).softmax(1)
-    M = signed_map(alpha.to(A.dtype), A).to(x.dtype)
+    M = signed_map(alpha.to(A.dtype), A).to(images(x).dtype)
     return M.relu() if relu else M
 
 
 @functools.partial(Method, needs="head")
 def ablation_cam(
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     target: Target | Classes = None,
     *,
     layer: Layer,
@@ -358,7 +381,7 @@ def ablation_cam(
     K + 2 forward passes; `progress` and targets as in `score_cam`.  With tokens, all of a
     channel's tokens are set, class token included.
 
-    Invariant under permutation.  Raises ValueError where s(A) = 0, besides the usual.
+    Invariant under permutation.  Raises `Refused` where s(A) = 0, besides the usual.
 
     Source: Desai and Ramaswamy, WACV 2020.
 
@@ -371,40 +394,40 @@ def ablation_cam(
     value = to(A) if callable(to) else torch.as_tensor(to).to(A)
     value = value.reshape(1, 1, 1, 1) if value.ndim == 0 else value
     if value.ndim != 4 or value.shape[2:] != (1, 1):
-        raise ValueError(
-            f"to: got values of shape {tuple(value.shape)}, wanted one per channel, (N, K, 1, 1); "
-            "use a number, references.spatial_mean or references.data_mean"
-        )
+        raise Refused("to", f"values of shape {tuple(value.shape)}",
+                      "one per channel, (N, K, 1, 1)",
+                      "use a number, references.spatial_mean or references.data_mean")  # fmt: skip
     value = value[:, :, 0, 0].expand(A.shape[:2])
     with _scorer(model, x, target) as score_of:
         whole = score_of(x)
         if not whole.all():
-            raise ValueError(
-                f"target: got the score 0 for image {(whole == 0).nonzero()[:, 0].tolist()}, "
-                "wanted another value: Ablation-CAM divides by it; take a probability"
-            )
+            got = f"the score 0 for image {(whole == 0).nonzero()[:, 0].tolist()}"
+            wanted = "another value: Ablation-CAM divides by it"
+            raise Refused("target", got, wanted, "take a probability")
         drops = []
         for k in tqdm(range(A.shape[1]), "Ablation-CAM", disable=not progress):
             with _channel_set(model, layer, call, A.shape[1], k, value[:, k]):
                 drops.append(whole - score_of(x))
     alpha = torch.stack(drops, 1) / whole[:, None]
-    M = signed_map(alpha.to(A.dtype), A).to(x.dtype)
+    M = signed_map(alpha.to(A.dtype), A).to(images(x).dtype)
     return M.relu() if relu else M
 
 
 @contextmanager
 def _scorer(
-    model: nn.Module, x: Tensor, target: Target | Classes
-) -> Iterator[Callable[[Tensor], Float[Tensor, " N"]]]:
+    model: nn.Module, x: Inputs, target: Target | Classes
+) -> Iterator[Callable[[Inputs], Float[Tensor, " N"]]]:
     """Yield x' -> s(x'), for the class predicted for x if the target names none."""
     with torch.no_grad(), left_as_it_was(model, x):
 
-        def scores(image: Tensor) -> Float[Tensor, "N C"]:
-            refuse_bad_scores(y := model(image), len(x))
+        def scores(image: Inputs) -> Any:
+            y = answer(model, image)
+            if not callable(target):
+                refuse_bad_scores(y, len(images(x)))
             return y
 
         s = target if callable(target) else logit(scores(x).argmax(1) if target is None else target)
-        yield lambda image: score(scores(image), s)
+        yield lambda image: score(scores(image), s, len(images(x)))
 
 
 @contextmanager
@@ -414,15 +437,15 @@ def _channel_set(
     """While open, channel k of the layer's output is `value`, in this thread only."""
     runs = 0
 
-    def set_channel(_module: nn.Module, _args: Any, out: Tensor) -> Tensor | None:
+    def set_channel(_module: nn.Module, _args: Any, whole: Any) -> Any:
         nonlocal runs
         runs += 1
         if runs - 1 != (call or 0):
             return None
-        out = out.clone()
+        out = first_of(whole).clone()
         channel = out.select(channel_axis(out, K), k)
         channel.copy_(value.to(out).reshape(-1, *[1] * (channel.ndim - 1)))
-        return out
+        return instead(whole, out)
 
     with hooked([find_layer(model, layer)[1]], set_channel):
         yield

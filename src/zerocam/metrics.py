@@ -7,6 +7,7 @@ A metric that reads the size of the values says which normalisation it reads the
 choice, not the map, often decides.  A blank map has no highest point; metrics count it as a miss.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -14,13 +15,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from zerocam.refusals import Refused
+
 Map = Float[Tensor, "N H W"]
 Mask = Bool[Tensor, "N H W"]
 How = Literal["none", "max", "minmax", "rank"]
-HOWS = ("none", "max", "minmax", "rank")
+HOWS: tuple[How, ...] = ("none", "max", "minmax", "rank")
 
 
-def enlarge(M: Float[Tensor, "N h w"], size: int | tuple[int, int]) -> Map:
+def enlarge(M: Float[Tensor, "N h w"], size: int | Sequence[int]) -> Map:
     """The map at the size of the image: (N, H, W), in the unit of M.
 
     Maps come at the layer's resolution; masks and images are larger.  Bilinear, pixel centres
@@ -29,8 +32,8 @@ def enlarge(M: Float[Tensor, "N h w"], size: int | tuple[int, int]) -> Map:
     >>> enlarge(torch.tensor([[[0.0, 4.0]]]), (1, 4))
     tensor([[[0., 1., 3., 4.]]])
     """
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    return F.interpolate(M[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    H, W = (size, size) if isinstance(size, int) else size
+    return F.interpolate(M[:, None], (H, W), mode="bilinear", align_corners=False)[:, 0]
 
 
 def normalise(M: Map, how: How) -> Map:
@@ -38,7 +41,7 @@ def normalise(M: Map, how: How) -> Map:
 
     "max" keeps zero where it was; "minmax" and "rank" run from 0, the lowest, to 1.  Degenerate:
     where max M <= 0, "max" gives zeros; where M is constant, "minmax" and "rank" do.  Ties share
-    their mean rank.  Raises ValueError for another word.
+    their mean rank.  Raises `Refused` for another word.
 
     >>> M = torch.tensor([[[-1.0, 0.0, 1.0, 3.0]]])
     >>> normalise(M, "minmax")  # zero is now 0.25
@@ -61,7 +64,7 @@ def normalise(M: Map, how: How) -> Map:
         not_above = torch.searchsorted(ordered, flat.contiguous(), right=True)
         rank = (below + not_above - 1).to(M.dtype) / 2 / max(flat.shape[1] - 1, 1)
         return torch.where(high > low, rank.view_as(M), 0)
-    raise ValueError(f"how: got {how!r}, wanted one of {', '.join(HOWS)}")
+    raise Refused("how", f"{how!r}", f"one of {', '.join(HOWS)}")
 
 
 def blank(M: Float[Tensor, "N h w"]) -> Bool[Tensor, " N"]:
@@ -132,7 +135,5 @@ def iou(M: Map, mask: Mask, fraction: float = 0.15, how: How = "max") -> Float[T
 
 def _fit(M: Tensor, mask: Tensor) -> None:
     if M.shape != mask.shape:
-        raise ValueError(
-            f"M: got {tuple(M.shape)} for masks of {tuple(mask.shape)}, wanted the same shape; "
-            "enlarge the map to the mask"
-        )
+        got = f"{tuple(M.shape)} for masks of {tuple(mask.shape)}"
+        raise Refused("M", got, "the same shape", "enlarge the map to the mask")

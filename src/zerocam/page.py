@@ -1,7 +1,7 @@
 """A form in the browser, for this machine alone: what `zerocam page` serves.
 
 It listens on the loopback address and answers no other name, takes photographs of at most 20 MB,
-one at a time, and keeps nothing.  What a photograph shows is the business of `zerocam.cli`.
+one at a time, and keeps nothing.  What a photograph shows is said by `zerocam.cases`.
 """
 
 import html
@@ -20,7 +20,7 @@ Asked = dict[str, str]  # what the form says, by the name of its field
 Answer = Callable[[bytes, Asked], dict[str, str]]
 
 
-def page(model: str, choices: Mapping[str, Sequence[str]]) -> str:
+def filled_form(model: str, choices: Mapping[str, Sequence[str]]) -> str:
     """The form: page.html with the model's name and an option for each choice."""
 
     def options(name: str) -> str:
@@ -42,7 +42,7 @@ def server(
     """
 
     class Page(Handler):
-        form, fields, reply = page(model, choices), dict(choices), staticmethod(answer)
+        form, fields, reply = filled_form(model, choices), dict(choices), staticmethod(answer)
         alone = threading.Lock()
 
     return ThreadingHTTPServer(("127.0.0.1", port), Page)
@@ -55,6 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     fields: Mapping[str, Sequence[str]]
     reply: Answer
     alone: threading.Lock
+    server: ThreadingHTTPServer
     timeout = 20
 
     def do_GET(self) -> None:
@@ -66,8 +67,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """The picture and the numbers for a photograph."""
-        port = self.server.server_address[1]
-        names = {f"{host}:{port}" for host in ("127.0.0.1", "localhost")}
+        names = {f"{host}:{self.server.server_port}" for host in ("127.0.0.1", "localhost")}
         size, origin = self.headers.get("content-length", ""), self.headers.get("origin")
         asked = {name: words[0] for name, words in parse_qs(urlsplit(self.path).query).items()}
         if self.headers.get("host") not in names or (origin and origin[7:] not in names):

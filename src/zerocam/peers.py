@@ -19,7 +19,18 @@ Method = Callable[..., Tensor]
 
 
 def captum_method(name: str = "LayerGradCam") -> Method:
-    """A layer attribution of Captum, summed over channels; its default keeps the sign."""
+    """A layer attribution of Captum, summed over channels; its default keeps the sign.
+
+    name: a class of `captum.attr`.  The map is (N, h, w), in [score] for the default.
+
+    >>> same = nn.Conv2d(2, 2, 1, bias=False)
+    >>> _ = nn.init.dirac_(same.weight)  # puts out what it is given
+    >>> net = nn.Sequential(same, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> x = torch.tensor([[[[4.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [0.0, 0.0]]]])
+    >>> captum_method()(net, x, 0, layer="0")
+    tensor([[[1.0000, 0.0000],
+             [0.0000, 0.5000]]])
+    """
     with extra("lab"):
         from captum import attr
 
@@ -31,7 +42,18 @@ def captum_method(name: str = "LayerGradCam") -> Method:
 
 
 def pytorch_grad_cam_method(name: str = "GradCAM") -> Method:
-    """A method of pytorch-grad-cam as it comes: ReLU, min-max, enlarged to x."""
+    """A method of pytorch-grad-cam as it comes: ReLU, min-max, enlarged to x.
+
+    name: a class of `pytorch_grad_cam`.  The map is (N, H, W), from 0 to 1, without a unit.
+
+    >>> same = nn.Conv2d(2, 2, 1, bias=False)
+    >>> _ = nn.init.dirac_(same.weight)  # puts out what it is given
+    >>> net = nn.Sequential(same, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> x = torch.tensor([[[[4.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [0.0, 0.0]]]])
+    >>> pytorch_grad_cam_method()(net, x, 0, layer="0").round(decimals=2)
+    tensor([[[1.0000, 0.0000],
+             [0.0000, 0.5000]]])
+    """
     with extra("lab"):
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -45,7 +67,18 @@ def pytorch_grad_cam_method(name: str = "GradCAM") -> Method:
 
 
 def torchcam_method(name: str = "GradCAM") -> Method:
-    """A method of TorchCAM as it comes: ReLU, min-max, at the layer's resolution."""
+    """A method of TorchCAM as it comes: ReLU, min-max, at the layer's resolution.
+
+    name: a class of `torchcam.methods`.  The map is (N, h, w), from 0 to 1, without a unit.
+
+    >>> same = nn.Conv2d(2, 2, 1, bias=False)
+    >>> _ = nn.init.dirac_(same.weight)  # puts out what it is given
+    >>> net = nn.Sequential(same, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> x = torch.tensor([[[[4.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [0.0, 0.0]]]])
+    >>> torchcam_method()(net, x, 0, layer="0")
+    tensor([[[1.0000, 0.0000],
+             [0.0000, 0.5000]]])
+    """
     with extra("lab"):
         from torchcam import methods
 

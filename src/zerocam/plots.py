@@ -1,30 +1,38 @@
 """Figures in one visual language: white is zero, red is for, blue is against.
 
+No other red or blue is drawn: what has no sign is drawn in INKS.  Text has one size, and a notebook
+draws a figure at twice the pixels of a common screen, so that it is sharp on a dense one.
+
 Every function draws given arrays on given axes and computes nothing but limits.  Colour limits are
 symmetric about zero, so white means zero whatever the map; pass the same `limit` to maps that are
 to be compared.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from zerocam.extras import extra
+from zerocam.overlays import BLUE as BLUE
+from zerocam.overlays import RED as RED
+from zerocam.overlays import STOPS, drawn
+from zerocam.refusals import Refused
 
 with extra("draw"):
     import matplotlib.pyplot as plt
     from matplotlib.axes import Axes
     from matplotlib.colorbar import Colorbar
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
 
-RED, BLUE = "#b2182b", "#2166ac"
-SIGNED = LinearSegmentedColormap.from_list(
-    "signed",
-    ["#053061", BLUE, "#92c5de", "#ffffff", "#f4a582", RED, "#67001f"],
-    N=257,  # odd, so that zero has a colour of its own: exactly white
-)
+INKS = "#00696b", "#b8791a", "#4d4d4d", "#762a83"  # for what has no sign: never red, never blue
+# N is odd, so that zero has a colour of its own: exactly white
+SIGNED = LinearSegmentedColormap.from_list("signed", STOPS, N=257)
+TEXT = 11  # points, for all that is written in a figure
+WIDEST = 12.0  # inches: of one tile; a panorama would be as wide as a room
 
 
 def style() -> None:
@@ -44,14 +52,22 @@ def style() -> None:
             "savefig.facecolor": "white",
             "savefig.bbox": "tight",
             "figure.constrained_layout.use": True,
-            "font.size": 12,
-            "axes.titlesize": 12,
+            "font.size": TEXT,
+            "axes.titlesize": TEXT,
+            "figure.titlesize": TEXT,
+            "text.color": "#222222",
+            "axes.edgecolor": "#808080",
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.prop_cycle": plt.cycler(color=[RED, BLUE, "#4d4d4d", "#1b7837", "#e08214"]),
+            "axes.prop_cycle": cycler(color=INKS),
             "image.interpolation": "nearest",
+            "legend.frameon": False,
         }
     )
+    if "ipykernel" in sys.modules:  # in a notebook: twice the pixels, shown at the size of one
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("retina")
 
 
 def _array(image: Any, dims: Sequence[int], what: str) -> np.ndarray:
@@ -61,17 +77,15 @@ def _array(image: Any, dims: Sequence[int], what: str) -> np.ndarray:
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim not in dims or not np.isfinite(array).all():
-        raise ValueError(
-            f"{what}: got shape {array.shape}, wanted finite numbers with "
-            f"{' or '.join(map(str, dims))} axes; pass one image, not a batch"
-        )
+        wanted = f"finite numbers with {' or '.join(map(str, dims))} axes"
+        raise Refused(what, f"shape {array.shape}", wanted, "pass one image, not a batch")
     return array
 
 
 def _limit(M: np.ndarray, limit: float | None) -> float:
     limit = np.abs(M).max() if limit is None else limit
     if not limit >= 0:
-        raise ValueError(f"limit: got {limit}, wanted a size, 0 or above")
+        raise Refused("limit", f"{limit}", "a size, 0 or above")
     return float(limit) or 1.0  # a map of zeros is drawn white
 
 
@@ -85,7 +99,7 @@ def _bare(ax: Axes) -> None:
 def show_image(ax: Axes, image: Any) -> Any:
     """An image (3, H, W), (1, H, W) or (H, W) with values from 0 to 1.
 
-    Arrays and tensors alike.  Raises ValueError for a batch, and for NaN or inf.
+    Arrays and tensors alike.  Raises `Refused` for a batch, and for NaN or inf.
 
     >>> fig, ax = plt.subplots()
     >>> show_image(ax, np.zeros((3, 4, 5))).get_array().shape
@@ -102,7 +116,7 @@ def show_map(ax: Axes, M: Any, limit: float | None = None) -> Any:
     """A map (h, w), coloured from -limit to limit; limit None is the largest absolute value.
 
     Zero is white, and the frame shows where the map ends.  Returns the artist, for `colour_bar`.
-    Give maps that are to be compared the same limit.  Raises ValueError for a batch, for NaN or
+    Give maps that are to be compared the same limit.  Raises `Refused` for a batch, for NaN or
     inf, and for a limit below zero.
 
     >>> fig, ax = plt.subplots()
@@ -118,11 +132,26 @@ def show_map(ax: Axes, M: Any, limit: float | None = None) -> Any:
     return ax.imshow(array, cmap=SIGNED, vmin=-bound, vmax=bound)
 
 
-def overlay(ax: Axes, image: Any, M: Any, limit: float | None = None) -> Any:
-    """A map (h, w) over its image, made grey: the opacity is |M| / limit, so zero is clear.
+def _line(ax: Axes, M: np.ndarray, at: float, width: int, height: int, style: str) -> None:
+    """The line where values (h, w) that are spread over a picture cross `at`."""
+    if not M.min() < at < M.max():
+        return
+    y, x = (
+        np.clip((np.arange(-1, n + 1) + 0.5) / n, 0, 1) * size
+        for n, size in zip(M.shape, (height, width), strict=True)
+    )  # the centres of the cells, and the border
+    beside = np.pad(M, 1, mode="edge")
+    ax.contour(x, y, beside, levels=[at], colors="#222222", linewidths=0.9, linestyles=style)
 
-    The map is enlarged smoothly to the image.  Returns an artist for `colour_bar`.  Raises
-    ValueError as `show_map` does.
+
+def overlay(ax: Axes, image: Any, M: Any, limit: float | None = None) -> Any:
+    """A map (h, w) in the colours of `show_map`, and its image over it: a pencil drawing.
+
+    An even surface of the image is left white, so a colour is the colour of the bar, zero is white,
+    and only what the pencil draws is darker.  Of an image of one channel, a page with ink, the
+    outline is drawn, where it crosses one half.  A dashed line is where the map crosses zero.
+    The map is enlarged smoothly to the image.  Returns the artist, for `colour_bar`.  Raises
+    `Refused` as `show_map` does.
 
     >>> fig, ax = plt.subplots()
     >>> overlay(ax, np.zeros((3, 8, 12)), np.array([[-2.0, 0.0, 1.0]]), 4.0).get_clim()
@@ -131,16 +160,19 @@ def overlay(ax: Axes, image: Any, M: Any, limit: float | None = None) -> Any:
     """
     picture, array = _array(image, (2, 3), "image"), _array(M, (2,), "map")
     grey = picture.mean(0) if picture.ndim == 3 else picture
-    bound = _limit(array, limit)
-    extent = (0, grey.shape[1], grey.shape[0], 0)
-    _bare(ax)
-    ax.imshow(0.35 + 0.65 * grey, cmap="gray", vmin=0, vmax=1, extent=extent)
-    opacity = np.clip(np.abs(array) / bound, 0, 1)
-    rgba = SIGNED(Normalize(-bound, bound)(array))
-    rgba[..., 3] = 0.85 * opacity
-    ax.imshow(rgba, extent=extent, interpolation="bilinear")
+    height, width = grey.shape
+    extent = (0, width, height, 0)
+    artist = show_map(ax, array, limit)
+    artist.set(extent=extent, interpolation="bilinear")
+    if picture.ndim == 3:
+        pencil = np.zeros((height, width, 4))
+        pencil[..., 3] = drawn(grey)
+        ax.imshow(pencil, extent=extent, interpolation="antialiased")
+    else:
+        _line(ax, grey, 0.5, width, height, "solid")
+    _line(ax, array, 0.0, width, height, "dashed")
     ax.set(xlim=extent[:2], ylim=extent[2:])
-    return plt.cm.ScalarMappable(Normalize(-bound, bound), SIGNED)
+    return artist
 
 
 def rainbow_overlay(ax: Axes, image: Any, M: Any) -> Any:
@@ -197,7 +229,7 @@ def row(
     """A strip: the image, then each map under its name, all on one scale, with one colour bar.
 
     over: draw each map over the image; False draws the bare maps.  height: of the strip, in
-    inches.  Returns the figure and its axes.  Raises ValueError where there is no map, and as
+    inches.  Returns the figure and its axes.  Raises `Refused` where there is no map, and as
     `show_map` does.
 
     >>> maps = {"before": np.array([[1.0, -1.0]]), "after": np.array([[3.0, 0.0]])}
@@ -206,18 +238,48 @@ def row(
     ['the image', 'before', 'after']
     >>> plt.close(fig)
     """
-    arrays = {name: _array(M, (2,), "map") for name, M in maps.items()}
-    if not arrays:
-        raise ValueError("maps: got none, wanted {name: map}")
-    bound = _limit(np.concatenate([a.ravel() for a in arrays.values()]), limit)
-    picture = _array(image, (2, 3), "image")
+    if not maps:
+        raise Refused("maps", "none", "{name: map}")
+    strip = [(title, image, None), *((name, image, M) for name, M in maps.items())]
+    return tiles(strip, limit=limit, over=over, height=height)
+
+
+def tiles(
+    tiles: Sequence[tuple[str, Any, Any]],
+    *,
+    limit: float | None = None,
+    over: bool = True,
+    height: float = 2.8,
+    columns: int | None = None,
+) -> tuple[Figure, np.ndarray]:
+    """Tiles (title, image, map or None), row by row, all maps on one scale, with one colour bar.
+
+    For a contact sheet, and for maps of several models, which may have been shown other parts of a
+    photograph.  columns: in each row; None puts all into one, or below each other where they are
+    much wider than high.  Otherwise as `row`; returns the figure and its axes, in order.
+
+    >>> photo, M = np.zeros((3, 8, 12)), np.array([[1.0, -4.0]])
+    >>> fig, axes = tiles([("a", photo, M), ("b", photo, 2 * M), ("c", photo, None)], columns=2)
+    >>> len(axes), axes[1].images[0].get_array().shape
+    (3, (1, 2))
+    >>> plt.close(fig)
+    """
+    arrays = [None if M is None else _array(M, (2,), "map") for _, _, M in tiles]
+    bound = _limit(np.concatenate([a.ravel() for a in arrays if a is not None]), limit)
+    picture = _array(tiles[0][1], (2, 3), "image")
     ratio = picture.shape[-1] / picture.shape[-2]
-    n = len(arrays) + 1
-    fig, axes = plt.subplots(1, n, figsize=(height * ratio * n * 0.95 + 0.9, height), squeeze=False)
-    show_image(axes[0, 0], image)
-    axes[0, 0].set_title(title)
-    for ax, (name, array) in zip(axes[0, 1:], arrays.items(), strict=True):
-        draw = overlay(ax, image, array, bound) if over else show_map(ax, array, bound)
-        ax.set_title(name)
-    colour_bar(fig, draw, axes[0])
-    return fig, axes[0]
+    n = min(columns or (1 if ratio > 4 else len(tiles)), len(tiles))
+    rows, width = -(-len(tiles) // n), min(height * ratio, WIDEST)
+    high = height if width < WIDEST else max(width / ratio, 0.4) + 0.6
+    fig, grid = plt.subplots(rows, n, figsize=(width * n * 0.95 + 0.9, high * rows), squeeze=False)
+    axes, draw = grid.ravel(), None
+    for ax, (title, image, _), array in zip(axes, tiles, arrays, strict=False):
+        if array is None:
+            show_image(ax, image)
+        else:
+            draw = overlay(ax, image, array, bound) if over else show_map(ax, array, bound)
+        ax.set_title(title)
+    for ax in axes[len(tiles) :]:
+        ax.set_axis_off()
+    colour_bar(fig, draw, list(axes))
+    return fig, axes[: len(tiles)]

@@ -71,7 +71,7 @@ def baseline(
     """r = the activations of a baseline image (1, ch, H, W): "what a blank page would give".
 
     The image must have the size of those explained; `reshape` and `call` as in `grad_cam`.  r is
-    (1, K, h, w), in [a].  Compute it again after re-coding the layer.  Raises ValueError as
+    (1, K, h, w), in [a].  Compute it again after re-coding the layer.  Raises `Refused` as
     `grad_cam` does.
 
     >>> import torch

@@ -72,10 +72,11 @@ class Way(NamedTuple):
 
     def back(self, rows: Float[Tensor, "c _ Dz"]) -> Float[Tensor, "c _ K"]:
         """Z alpha of each row, for each image, or once where it is the same for all."""
-        if self.z is None:
+        if self.z is None or self.u is None:
             return rows
         rows = rows.expand(-1, len(self.z), -1)
         g = pull_back(self.z, self.u, rows, materialize_grads=True)
+        assert g is not None  # zeros then, since materialize_grads
         return g.flatten(2) if self.S is None else g @ self.S.to(g)
 
 
@@ -105,9 +106,9 @@ def short_way(
 
 def _candidates(steps: list[Step], y: Tensor, K: int) -> Iterator[Way]:
     """Ways that would be right if a lift reached a linear layer, or a pooled vector, unchanged."""
-    ends = [step for step in steps if step.out.node is y.grad_fn]
-    if ends:
-        W, z = ends[0].module.weight.detach(), ends[0].z
+    last = [step for step in steps if step.out.node is y.grad_fn]
+    if last and isinstance(last[0].module, nn.Linear):
+        W, z = last[0].module.weight.detach(), last[0].z
     else:
         W, z = torch.eye(y.shape[1], dtype=y.dtype, device=y.device), y
     linear_first = sorted(steps, key=lambda step: not isinstance(step.module, nn.Linear))

@@ -14,13 +14,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zerocam.refusals import Refused
+
 Scores = Float[Tensor, "N C"]
 Target = Callable[[Scores], Float[Tensor, " N"]]
 Classes = int | Tensor | None
 
 
 def _class_index(y: Scores, c: Classes) -> Tensor:
-    """The class of each image as a LongTensor (N,); ValueError when it does not fit y."""
+    """The class of each image as a LongTensor (N,); `Refused` when it does not fit y."""
     n, classes = y.shape
     if c is None:
         return y.argmax(1)
@@ -30,19 +32,14 @@ def _class_index(y: Scores, c: Classes) -> Tensor:
     except (TypeError, ValueError, RuntimeError):  # a word, a ragged list
         whole = False
     if not whole:
-        raise ValueError(f"target: got {c!r}, wanted a class index; pass an int or a LongTensor")
+        raise Refused("target", f"{c!r}", "a class index", "pass an int or a LongTensor")
     index = index.long()
     if index.ndim > 1 or (index.ndim == 1 and len(index) != n):
-        raise ValueError(
-            f"target: got classes of shape {tuple(index.shape)} for {n} images, "
-            f"wanted one int or shape ({n},); give every image its class"
-        )
+        raise Refused("target", f"classes of shape {tuple(index.shape)} for {n} images",
+                      f"one int or shape ({n},)", "give every image its class")  # fmt: skip
     if bool((index < 0).any()) or bool((index >= classes).any()):
-        got = index.tolist()
-        raise ValueError(
-            f"target: got class {got}, wanted 0 to {classes - 1} for {classes} scores; "
-            "count classes from zero"
-        )
+        wanted = f"0 to {classes - 1} for {classes} scores"
+        raise Refused("target", f"class {index.tolist()}", wanted, "count classes from zero")
     return index.expand(n)
 
 
@@ -52,10 +49,9 @@ def _pick(y: Scores, c: Classes) -> Float[Tensor, " N"]:
 
 def _several(y: Scores) -> Scores:
     if y.shape[1] < 2:
-        raise ValueError(
-            "target: got one score per image, wanted two or more: compared with itself it is "
-            "constant; explain it with logit(0), or with negative(0) where it says no"
-        )
+        raise Refused("target", "one score per image",
+                      "two or more: compared with itself it is constant",
+                      "explain it with logit(0), or with negative(0) where it says no")  # fmt: skip
     return y
 
 
@@ -78,7 +74,7 @@ def centred(c: Classes = None) -> Target:
 
     Take it to ask "where is the evidence for c rather than for anything?".  In [score]; range: all
     reals; over all classes the values sum to zero.  Invariant under a softmax shift, and it does
-    not saturate.  Raises ValueError for a model of one score, when called with it.
+    not saturate.  Raises `Refused` for a model of one score, when called with it.
 
     >>> y = torch.tensor([[3.0, 0.0, 0.0]])
     >>> centred(0)(y), centred(0)(y + 7)
@@ -99,11 +95,34 @@ def contrast(c: Classes, d: Classes) -> Target:
     return lambda y: _pick(y, c) - _pick(y, d)
 
 
+def log_odds(c: Classes = None) -> Target:
+    """s = y_c - log sum_{d != c} exp y_d = log p_c / (1 - p_c): c against all others together.
+
+    Take it to ask "what speaks for c rather than for anything else?" where zero shall be a coin
+    toss: s = 0 means p_c = 1/2, as for a sigmoid.  In [score]; range: all reals; for two classes
+    the difference of their scores.  Invariant under a softmax shift.  It does not saturate: its
+    slope is 1 along y_c and -1 along the others together, however sure the network is.  Raises
+    `Refused` for a model of one score, when called with it.
+
+    >>> log_odds(0)(torch.tensor([[0.0, 0.0], [1000.0, 3.0]]))
+    tensor([  0., 997.])
+    >>> y = torch.tensor([[3.0, 1.0, 2.0]])
+    >>> log_odds(0)(y).sigmoid(), y.softmax(1)[:, 0]
+    (tensor([0.6652]), tensor([0.6652]))
+    """
+
+    def s(y: Scores) -> Float[Tensor, " N"]:
+        others = _several(y).scatter(1, _class_index(y, c)[:, None], -torch.inf)
+        return _pick(y, c) - others.logsumexp(1)
+
+    return s
+
+
 def log_probability(c: Classes = None) -> Target:
     """s = log softmax(y)_c, the logarithm of the probability: at most 0.
 
     Take it where the loss of training is to be explained: -s is the cross-entropy.  Invariant under
-    a softmax shift.  Flat near p_c = 1, where the map fades.  Raises ValueError for a model of one
+    a softmax shift.  Flat near p_c = 1, where the map fades.  Raises `Refused` for a model of one
     score, when called with it.
 
     >>> log_probability(0)(torch.tensor([[0.0, 0.0]]))  # log 1/2
@@ -116,7 +135,7 @@ def probability(c: Classes = None) -> Target:
     """s = softmax(y)_c, the probability, in [0, 1].
 
     Its map is p (1 - p) times smaller where the network is sure, and says so little there.
-    Invariant under a softmax shift; flat near 0 and 1.  Raises ValueError for a model of one score,
+    Invariant under a softmax shift; flat near 0 and 1.  Raises `Refused` for a model of one score,
     when called with it.
 
     >>> probability(0)(torch.tensor([[0.0, 0.0]]))

@@ -64,6 +64,8 @@ async () => {
     images: [...document.images].map((i) => ({
       src: i.getAttribute("src") ?? "", alt: i.getAttribute("alt"), broken: i.complete && !i.naturalWidth,
       filter: getComputedStyle(i).filter, inText: main.contains(i),
+      // beside the words of its own link, a text would be the same read twice
+      said: i.getAttribute("alt") === "" && !!i.closest("a")?.textContent.trim(),
     })),
     bytes: [...performance.getEntriesByType("resource"), ...performance.getEntriesByType("navigation")]
       .reduce((sum, entry) => sum + entry.encodedBodySize, 0),

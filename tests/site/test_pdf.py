@@ -65,7 +65,7 @@ def test_the_pdf_has_the_chapters_in_its_outline(pdf):
 
 
 def test_what_is_out_of_view_is_drawn(pdf):
-    assert b"(Map as drawn, with ReLU: from 0.00 to 0.00, blank.)" in pdf
+    assert b"(Network B, map as drawn, with ReLU: from 0.00 to 0.00, blank.)" in pdf
 
 
 def test_the_pdf_holds_the_fonts_of_the_site(pdf):

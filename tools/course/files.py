@@ -7,10 +7,17 @@ from pathlib import Path
 
 from book._ext.zerobook.address import ADDRESS, BRANCH
 
-from .assignments import ASSIGNMENTS, NBGRADER, assignment
-from .editions import README, colab, instructor, student
-from .lecture import slides
+from .editions import README, check_setup, colab, instructor, readme, student
 from .notebooks import ROOT, chapters, dump
+
+HERE = Path(__file__).parent
+PAPERS = {  # for whom
+    "objectives.md": ("instructor",),
+    "rubrics.md": ("instructor",),
+    "mail.md": ("instructor",),
+    "entry-test.md": ("instructor", "student"),
+}
+DRAWINGS = "book/_static/ideas"
 
 
 def files(
@@ -23,20 +30,24 @@ def files(
             yield f"{edition}/notebooks/{name}", dump(make(notebook))
         for name in ("LICENSE", "LICENSE-text", "THIRD_PARTY.md"):
             yield f"{edition}/{name}", (root / name).read_text(encoding="utf-8")
-        yield f"{edition}/README.md", README[edition]
-    for name in ASSIGNMENTS:
-        source = dump(assignment(name, notebooks))
-        yield f"assignments/source/{name}/{name}.ipynb", source
+        for path in sorted((root / DRAWINGS).glob("*.svg")):
+            yield f"{edition}/{DRAWINGS}/{path.name}", path.read_text(encoding="utf-8")
+        yield f"{edition}/README.md", readme(edition, address, branch)
+    first = next(iter(notebooks.values()))
+    yield "student/notebooks/00-check-your-setup.ipynb", dump(check_setup(first))
     for name, notebook in notebooks.items() if address else ():
         yield f"colab/notebooks/{name}", dump(colab(notebook, address, branch))
-    yield "assignments/nbgrader_config.py", NBGRADER
-    yield "instructor/lecture.html", slides(notebooks)
+    for name, editions in PAPERS.items():
+        for edition in editions:
+            yield f"{edition}/{name}", (HERE / "papers" / name).read_text(encoding="utf-8")
     yield "instructor/teach.md", (root / "book" / "teach.md").read_text(encoding="utf-8")
 
 
 def zipped(folder: Path) -> Path:
     """Zip a folder so that the same files give the same bytes."""
     path = folder.with_name(f"{folder.name}.zip")
+    path.unlink(missing_ok=True)
+    path.touch(0o777 & folder.stat().st_mode & ~0o111)  # for those who may read the folder
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             name = file.relative_to(folder.parent).as_posix()
@@ -47,8 +58,11 @@ def zipped(folder: Path) -> Path:
 
 
 def write(out: Path, root: Path = ROOT) -> list[Path]:
-    """Write the editions and their zips into an empty folder."""
-    shutil.rmtree(out, ignore_errors=True)
+    """Write the editions and their zips anew; the folder `assignments` is not touched."""
+    for old in out.glob("*"):
+        if old.is_dir() and old.name != "assignments":
+            shutil.rmtree(old)
+    (out / "instructor").mkdir(mode=0o700, parents=True)  # nobody else reads the solutions
     for name, content in files(root):
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,14 @@
 """The notebooks of the chapters, as they are stored."""
 
 import json
+import re
 from pathlib import Path
 
 from zerocam.lab import ledger
 
 ROOT = Path(__file__).parents[2]
 TITLE = "What Does Zero Mean?"
+DRAWING = re.compile(r"(!\[[^]]*\])\(\.\./(book/_static/ideas/[\w-]+\.svg)\)")
 
 
 def chapters(root: Path = ROOT) -> dict[str, dict]:

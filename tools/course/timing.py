@@ -1,11 +1,10 @@
 """Run the student edition, unsolved, and store how long each chapter takes a reader."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from zerocam.provenance import provenance
+from zerocam.lab.provenance import made_by, write_json
 
 from .editions import student
 from .notebooks import ROOT, chapters, dump, text
@@ -66,6 +65,5 @@ def reading(words: int, cells: int) -> int:
 def store(name: str, rows: list[dict], command: str) -> None:
     """Keep a measurement with the machine it was made on; the book draws it as a table."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    made = provenance(command) | {"cores": os.cpu_count(), "memory": f"{memory:.0f} GiB"}
-    content = json.dumps({"made": made, "rows": rows}, indent=1) + "\n"
-    (ROOT / "book" / "measured" / f"{name}.json").write_text(content, encoding="utf-8")
+    made = made_by(command) | {"cores": os.cpu_count(), "memory": f"{memory:.0f} GiB"}
+    write_json(ROOT / "book" / "measured" / f"{name}.json", {"made": made, "rows": rows})

@@ -92,5 +92,5 @@ def _finish(app, exception):
 def setup(app):
     """Connect to Sphinx."""
     app.add_directive("budget", Budget)
-    app.connect("build-finished", _finish)
+    app.connect("build-finished", _finish, priority=950)  # when lean.py has made them light
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -33,8 +33,8 @@ class Markdown(SphinxDirective):
         return [nodes.container("", *children, classes=[self.box or self.name])]
 
 
-def table(rows: list[list[str]]) -> list[str]:
-    """A table in Markdown, the first row its head, its numbers on the right."""
+def table(rows: list[list[str]], texts: bool = False) -> list[str]:
+    """A table in Markdown, the first row its head, its numbers on the right; texts: none are."""
     head, *body = rows
-    line = ["---", *["---:"] * (len(head) - 1)]
+    line = ["---", *["---" if texts else "---:"] * (len(head) - 1)]
     return ["| " + " | ".join(row) + " |" for row in (head, line, *body)]

@@ -44,9 +44,20 @@ class Table(Markdown):
         return [*lines, "::::"]
 
 
+def _chips(table):
+    """The verdict of each row as a chip, by which cards.js filters."""
+    for row in table.findall(nodes.row):
+        for name in list(row.children[0].findall(nodes.strong)):
+            verdict = name.next_node(nodes.Text, descend=False, siblings=True)
+            word = verdict.astext().strip()
+            name.parent.replace(verdict, nodes.inline("", word, classes=["chip", f"chip-{word}"]))
+
+
 def _name_places(app, doctree):
     """Let `claims.md#claim-a1` be a place, as a heading is: MyST looks for places in this list."""
-    if any("ledger" in box["classes"] for box in doctree.findall(nodes.container)):
+    tables = [box for box in doctree.findall(nodes.container) if "ledger" in box["classes"]]
+    for table in tables:
+        _chips(table)
         slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
         for claim in ledger.claims(Path(app.srcdir)):
             slugs[f"claim-{claim.lower()}"] = (0, f"claim-{claim.lower()}", claim)

@@ -16,13 +16,18 @@ class Measured(Markdown):
         self.depends_on(path)
         stored = json.loads(path.read_text(encoding="utf-8"))
         rows, made = stored["rows"], stored["made"]
-        lines = table([list(rows[0]), *([str(value) for value in row.values()] for row in rows)])
+        texts = all(isinstance(value, str) for row in rows for value in row.values())
+        cells = [[str(value) for value in row.values()] for row in rows]
+        lines = table([list(rows[0]), *cells], texts)
         day = f" on {made['date']}" if "date" in made else ""
+        memory = f", {made['memory']}" if "memory" in made else ""
+        others = set(made) - {"command", "date", "platform", "cores", "memory", "python", "torch"}
+        versions = "".join(f", {name} {made[name]}" for name in sorted(others))
         return [
             *lines,
             "",
             f"Measured by `{made['command']}`{day}: {made['platform']}, {made['cores']} processor "
-            f"cores, {made['memory']}; Python {made['python']}, PyTorch {made['torch']}.",
+            f"cores{memory}; Python {made['python']}, PyTorch {made['torch']}{versions}.",
         ]
 
 

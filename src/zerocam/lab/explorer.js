@@ -1,8 +1,11 @@
-// The explorable.  One module without dependencies: `compute` is the mathematics and touches no
-// page; the rest draws it.  Letters as in zerocam: features A (D, h, w), head W (C, D) and b,
-// channel weights alpha, reference r, signed map M, drawn map L.  Data: explorer.json.
+// The explorable: network A as it was trained, network B re-coded, and what they draw.  `compute` is
+// the mathematics and touches no page; the rest draws it.  Letters as in zerocam: features A (D, h,
+// w), head W (C, D) and b, channel weights alpha, reference r, signed map M, drawn map L.  Data:
+// explorer.json.
+import { backdrop, chart, colour, dress, element, label, LOOK, number, outline, painter, say, zeroLine } from "./drawing.js";
+export { colour };
 
-const REWRITE = { shift: 0, flip: 0, mix: 0, soft: 0, labels: 1 };
+const REWRITE = { shift: 0, turn: false, flip: 0, mix: 0, soft: 0, labels: 1, places: 0 };
 
 // ---- The mathematics ---------------------------------------------------------------------------
 
@@ -16,7 +19,7 @@ export function decode(example) {
     return Float64Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
   };
   const [D, h, w] = example.A[0], arrays = { D, h, w, Z: h * w, C: example.classes.length };
-  for (const name of ["A", "W", "b", "T", "V", "mean", "blank"]) arrays[name] = floats(example[name]);
+  for (const name of ["A", "W", "b", "T", "U", "V", "mean", "blank"]) arrays[name] = floats(example[name]);
   decoded.set(example, arrays);
   return arrays;
 }
@@ -32,8 +35,11 @@ export function normalise(M, how) {
 /** Everything that follows from a state: the re-coded network, its predictions, its maps. */
 export function compute(state, data) {
   const s = { ...data.start, ...state }, e = decode(data.examples[s.example]);
-  const { D, Z, C } = e, sign = (k) => (k < s.flip ? -1 : 1);
-  const t = Array.from({ length: D }, (_, k) => s.shift * e.T[s.along * D + k]);
+  const { D, Z, C, w } = e, sign = (k) => (k < s.flip ? -1 : 1);
+  // Both are shifts: the one to a class's map, by default of the class that is explained; and on for
+  // off, 6 - a in some channels, which is -a, and no map sees that, of a - 6.
+  const along = s.along < 0 ? s.class + 1 : s.along;
+  const t = Array.from({ length: D }, (_, k) => s.shift * e.T[along * D + k] + (s.turn ? e.U[s.class * D + k] : 0));
   // A' = Q (A + t): each channel takes in `mix` of the next, then the first `flip` change sign.
   const recode = (F, n) => F.map((v, i) => {
     const k = Math.floor(i / n), next = k + 1 < D ? s.mix * (F[i + n] + t[k + 1]) : 0;
@@ -50,7 +56,8 @@ export function compute(state, data) {
       W[c * D + k] = sign(k) * before;
     }
   }
-  const A = recode(e.A, Z), mean = new Float64Array(D);
+  const place = (F) => F.map((_, i) => F[i - (i % w) + ((i % w) + w - (s.places % w)) % w]); // columns, round the edge
+  const A = place(recode(e.A, Z)), mean = new Float64Array(D);
   A.forEach((a, i) => (mean[Math.floor(i / Z)] += a / Z));
   const y = Array.from(b, (bias, c) => mean.reduce((sum, m, k) => sum + W[c * D + k] * m, bias));
   const top = Math.max(...y.map((value) => s.labels * value));
@@ -62,17 +69,29 @@ export function compute(state, data) {
     alpha[k] = W[s.class * D + k] / Z;
     if (s.target === "centred") for (let c = 0; c < C; c++) alpha[k] -= W[c * D + k] / C / Z;
   }
-  const r = { zero: () => null, spatial: () => mean, data: () => recode(e.mean, 1), blank: () => recode(e.blank, Z) }[s.reference]();
+  const r = { zero: () => null, spatial: () => mean, local: () => mean, data: () => recode(e.mean, 1), blank: () => place(recode(e.blank, Z)) }[s.reference]();
   const M = new Float64Array(Z);
   for (let i = 0; i < D * Z; i++) {
     const k = Math.floor(i / Z), zero = r === null ? 0 : r.length === D ? r[k] : r[i];
     M[i % Z] += alpha[k] * (A[i] - zero);
   }
+  if (s.reference === "local") { // the local score: what is explained, shared out
+    const said = y[s.class] - (s.target === "centred" ? y.reduce((a, v) => a + v) / C : 0);
+    M.forEach((m, i) => (M[i] = m + said / Z));
+  }
   const L = normalise(s.relu ? M.map((m) => Math.max(m, 0)) : M, s.scale);
   return { A, W, b, y, p, alpha, M, L };
 }
 
-/** What a re-coding did, compared with the network as trained and read in the same way. */
+/** The colour scale of an example: the largest value of any listed class's map, as trained. */
+export function limitOf(example, data) {
+  const e = decode(data.examples[example]);
+  return (e.limit ??= Math.max(...data.examples[example].classes.flatMap((_, c) => [...compute({ example, class: c }, data).M].map(Math.abs))));
+}
+
+const CUT = 0.15; // of the maximum: the Grad-CAM paper draws its box round what is above
+
+/** What a re-coding did: network B, compared with A, the one that was trained, read in the same way. */
 export function compare(state, data) {
   const now = compute(state, data), then = compute({ ...state, ...REWRITE }, data);
   const size = Math.max(...now.M.map(Math.abs), ...then.M.map(Math.abs)), small = 1e-6 * size || 1e-12;
@@ -81,37 +100,60 @@ export function compare(state, data) {
   const turned = !even && now.M.every((m, i) => Math.abs(m + then.M[i]) <= small);
   const order = [...then.M.keys()].sort((i, j) => then.M[i] - then.M[j]);
   const steps = order.slice(1).map((i, n) => now.M[i] - now.M[order[n]]);
+  const over = (L, least) => L.filter((v) => v > least).length;
   return {
     now, then, low, high, size,
     predictions: Math.max(...now.p.map((p, c) => Math.abs(p - then.p[c]))),
     map: still ? "still" : even ? "constant" : turned ? "turned" : "field",
     order: steps.every((d) => d >= -small) ? "kept" : steps.every((d) => d <= small) ? "reversed" : "changed",
-    above: now.L.filter((v) => v > 1e-9).length,
+    above: [then, now].map(({ L }) => over(L, 1e-6 * Math.max(...L.map(Math.abs)))),
+    cut: [then, now].map(({ L, M }) => [over(normalise(M, "max"), CUT), over(L, CUT)]),
   };
 }
 
-/** The colour of a value: white is zero, `limit` the darkest red. */
-export function colour(value, limit, colours) {
-  const x = 3 + 3 * Math.max(-1, Math.min(1, limit ? value / limit : 0)), i = Math.min(5, Math.floor(x));
-  const channel = (n, at) => parseInt(colours[n].slice(at, at + 2), 16);
-  return [1, 3, 5].map((at) => Math.round(channel(i, at) + (x - i) * (channel(i + 1, at) - channel(i, at))));
+const DONE = [
+  ["turn", "says on for off in some channels"], ["shift", "has a constant added to its channels"],
+  ["flip", "has channels with their sign turned"], ["mix", "has its channels mixed"],
+  ["soft", "has extra weights, the same for each class"], ["labels", "learned minus one-hot labels"],
+  ["places", "has its columns moved"],
+];
+
+/** A number with two digits that count, or two decimals. */
+const short = (v) => (Math.abs(v) < 0.1 && v ? Number(v.toPrecision(2)).toString().replace("-", "−") : number(v));
+
+/** What happened, in words that the numbers of `compare` choose. */
+export function sentence(state, data, seen = compare(state, data)) {
+  const s = { ...data.start, ...state }, { Z } = decode(data.examples[s.example]);
+  const count = (n) => (n === 0 ? "none" : n === Z ? `all ${Z}` : String(n));
+  const [inA, inB] = seen.above, done = DONE.filter(([key]) => s[key] !== REWRITE[key]).map(([, text]) => text);
+  const what = done.length ? `Network B ${done.join(", ").replace(/, (?=[^,]*$)/, done.length > 1 ? ", and " : ", ")}. ` : "Network B is network A, as it was trained. ";
+  const held = seen.predictions < 5e-5 ? "No probability moved." : `A probability moved by ${short(seen.predictions)}.`;
+  const map = {
+    still: "The map stays.",
+    constant: `The map went ${seen.low < 0 ? "down" : "up"} by ${short(Math.abs(seen.low))} at every position.`,
+    turned: "Every sign of the map is the opposite.",
+    field: `The map moved by ${short(seen.low)} to ${short(seen.high)}, not alike everywhere.`,
+  }[seen.map];
+  const drawn = ` Drawn above zero, of ${Z} positions: ${count(inA)} in A, ${count(inB)} in B.`;
+  const box = s.scale === "none" ? "" : ` Outlined in B, above 15 % of the maximum: ${count(seen.cut[1][0])} in the signed map, ${count(seen.cut[1][1])} as drawn.`;
+  return [what + held, map + drawn + box];
 }
 
 // ---- The state in the address ------------------------------------------------------------------
 
-const RANGES = { shift: [-1.5, 1.5, 0.01], flip: [0, 32, 1], mix: [0, 1, 0.05], soft: [-1, 1, 0.01] };
+const RANGES = { shift: [-1.5, 1.5, 0.01], flip: [0, 32, 1], mix: [0, 1, 0.05], soft: [-1, 1, 0.01], places: [0, 13, 1] };
 const CHOICES = {
   example: { photo: "a cat and a coffee", digits: "a two and a seven", threes: "four threes" },
   labels: { 1: "one-hot", "-1": "minus one-hot" },
   target: { logit: "the score", centred: "the score above the average class" },
-  reference: { zero: "an activation of zero", spatial: "the mean of this picture", data: "the mean of other pictures", blank: "a blank picture" },
+  reference: { zero: "an activation of zero", spatial: "the mean of this picture", local: "the head undecided (local score)", data: "the mean of other pictures", blank: "a blank picture" },
   scale: { none: "as it is", max: "divided by its maximum", minmax: "from lowest to highest" },
 };
 const FIRST = { photo: 4, digits: 2, threes: 3 };
 
 /** The state in which an example opens. */
 function opening(example, data) {
-  return { ...data.start, example, class: FIRST[example], along: FIRST[example] + 1 };
+  return { ...data.start, example, class: FIRST[example] };
 }
 
 /** A state as text for the address: what differs from the start. */
@@ -120,7 +162,7 @@ export function write(state, data) {
   const usual = { ...opening(state.example, data), example: data.start.example };
   for (const [key, value] of Object.entries(state)) {
     if (value === usual[key]) continue;
-    text.set(key, key === "class" ? names[value] : key === "along" ? (value ? names[value - 1] : "all") : String(value));
+    text.set(key, key === "class" ? names[value] : key === "along" ? (value > 0 ? names[value - 1] : value ? "class" : "all") : String(value));
   }
   return text.toString();
 }
@@ -134,10 +176,12 @@ export function read(text, data) {
     if (key in RANGES && value.trim() && isFinite(value)) {
       state[key] = Math.max(RANGES[key][0], Math.min(RANGES[key][1], Number(value)));
     } else if (key in CHOICES && value in CHOICES[key]) state[key] = key === "labels" ? Number(value) : value;
-    else if (["relu", "smooth"].includes(key)) state[key] = value === "true";
+    else if (["relu", "smooth", "turn"].includes(key)) state[key] = value === "true";
     else if (key === "class" && names.includes(value)) state.class = names.indexOf(value);
-    else if (key === "along") state.along = names.indexOf(value) + 1;
+    else if (key === "along" && (value === "all" || names.includes(value))) state.along = names.indexOf(value) + 1;
   }
+  state.places = Math.min(Math.round(state.places), data.examples[state.example].A[0][2] - 1);
+  state.turn &&= data.examples[state.example].turns;
   state.flip = Math.min(Math.round(state.flip), data.examples[state.example].A[0][0]);
   return state;
 }
@@ -145,253 +189,238 @@ export function read(text, data) {
 // ---- The page ----------------------------------------------------------------------------------
 
 const LEAD = {
-  start: ["shift"], shift: ["shift", "along"], mix: ["flip", "mix"], softmax: ["soft"],
-  relu: ["relu", "scale"], reference: ["reference", "target", "shift", "soft"],
+  trained: ["shift"], shift: ["shift"], turn: ["turn"], mix: ["flip", "mix"], softmax: ["soft"],
+  relu: ["relu", "scale"], reference: ["shift", "soft", "reference"],
 };
 const STYLE = `
-.zero-explorer { container-type: inline-size; margin: 1.2rem 0; font-size: .95rem; line-height: 1.4; color: inherit;
-  --line: color-mix(in srgb, currentColor 22%, transparent); --faint: color-mix(in srgb, currentColor 8%, transparent); }
-.zero-explorer :is(button, select, input) { font: inherit; color: inherit; }
-.zero-explorer :is(button, select, input, summary):focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
-.zx-steps { display: flex; flex-wrap: wrap; gap: .4rem; margin: 0 0 .8rem; }
-.zx-steps button, .zx-more { flex: 1 0 auto; min-height: 2.3rem; padding: .2rem .8rem; border: 1px solid var(--line); border-radius: 2rem;
-  background: transparent; cursor: pointer; }
-.zx-steps button:hover, .zx-more:hover { background: var(--faint); }
-.zx-steps button[aria-pressed=true] { background: color-mix(in srgb, currentColor 14%, transparent); border-color: currentColor; font-weight: 600; }
-.zx-says { min-height: 2.8em; margin: 0 0 .8rem; text-wrap: pretty; }
-.zx-grid { display: grid; grid-template-columns: 1fr 1fr; gap: .9rem .9rem; align-items: start; }
-.zx-grid figure { margin: 0; padding: 0; min-width: 0; }
-.zero-explorer canvas, .zx-grid img { display: block; width: 100%; height: auto; background: #fff; border-radius: 4px; filter: none;
-  box-shadow: 0 0 0 1px var(--line); }
-.zx-bare .zx-maps canvas, .zx-square img, .zx-inside canvas { image-rendering: pixelated; }
-.zero-explorer figcaption { margin: .35rem 0 0; padding: 0; font-size: .84rem; line-height: 1.35; text-align: left; color: inherit; }
-.zx-scale { display: grid; grid-template-columns: auto 1fr auto; gap: .4rem; align-items: center; font-variant-numeric: tabular-nums; }
-.zx-scale i { height: .5rem; border-radius: 2px; box-shadow: 0 0 0 1px var(--line); background: linear-gradient(90deg, STOPS); }
-.zero-explorer fieldset { border: 0; margin: 0; padding: 0; min-width: 0; }
-.zero-explorer legend { float: none; width: auto; margin: 0 0 .3rem; padding: 0; font-size: .84rem; font-weight: 600; line-height: 1.35; }
-.zx-class { position: relative; display: grid; grid-template-columns: auto 1fr auto; gap: .35rem; align-items: center; min-height: 1.55rem;
-  margin: 0; padding: 0 .35rem; font-size: .84rem; cursor: pointer; font-variant-numeric: tabular-nums;
-  background: linear-gradient(var(--bar, currentColor) 0 0) no-repeat 0 / var(--p, 0) 100%; --bar: color-mix(in srgb, currentColor 20%, transparent); }
-.zx-class input { margin: 0; accent-color: currentColor; }
-.zx-class span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.zx-class:has(:checked) { font-weight: 600; }
-.zero-explorer ul.zx-tiles { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem; margin: 1rem 0 !important; padding: 0 !important; }
-.zero-explorer .zx-tiles li { list-style: none !important; margin: 0; padding: .5rem .7rem; border-radius: 6px; background: var(--faint); font-size: .84rem; line-height: 1.3; }
-.zx-tiles b { display: block; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-.zx-open .zx-control * { scroll-margin-top: calc(26cqw + 8rem); }
-.zx-controls { display: grid; grid-template-columns: 1fr; gap: .2rem 1.6rem; margin: .3rem 0 1rem; }
+.zx-says { min-height: 7.2em; margin: 0 0 .6rem; text-wrap: pretty; }
+.zx-says :is(b, span) { display: block; }
+.zx-maps { display: grid; grid-template-columns: 1fr 1fr; gap: 0 .7rem; padding: .4rem 0 0; }
+.zx-bare .zx-maps canvas, .zx-inside canvas, .zx-ink img { image-rendering: pixelated; }
+.zx-square .zx-maps canvas { aspect-ratio: 1; }
+.zero-explorer .zx-source { display: grid; grid-template-columns: 5.5rem 1fr; gap: .6rem; align-items: center; margin: 0 0 .6rem; }
+.zero-explorer .zx-source figcaption { margin: 0; }
+.zx-lead:empty { display: none; }
+.zx-p { float: right; font-size: .84rem; font-weight: 400; font-variant-numeric: tabular-nums; }
+.zx-controls { display: grid; grid-template-columns: 1fr; gap: .2rem 1.6rem; margin: .2rem 0 .6rem; }
 .zx-controls > .zx-kind { margin: .6rem 0 0; font-size: .84rem; font-weight: 600; grid-column: 1 / -1; }
 .zx-control { display: grid; grid-template-columns: 1fr auto; gap: 0 .6rem; align-items: center; min-height: 2.4rem; margin: 0; }
-.zx-control output { font-variant-numeric: tabular-nums; text-align: right; font-weight: 600; }
+.zx-control .zx-value { font-variant-numeric: tabular-nums; text-align: right; font-weight: 600; }
 .zx-control input[type=range] { grid-column: 1 / -1; width: 100%; height: 1.7rem; margin: 0; accent-color: currentColor; cursor: pointer; touch-action: pan-y; }
-.zx-control input[type=checkbox] { width: 1.3rem; height: 1.3rem; accent-color: currentColor; }
+.zx-control input[type=checkbox] { width: 1.5rem; height: 1.5rem; accent-color: currentColor; }
+.zx-ends { grid-column: 1 / -1; display: flex; justify-content: space-between; gap: .6rem; font-size: .78rem; line-height: 1.2; }
 .zx-control select { max-width: min(17.5rem, 66cqw); min-height: 2.2rem; padding: .1rem .4rem; border: 1px solid var(--line); border-radius: 6px; background: transparent; }
 .zx-control select option { color: #222; background: #fff; }
-.zero-explorer:not(.zx-open) :is(.zx-control, .zx-inside):not([data-lead]), .zero-explorer:not(.zx-open) .zx-kind { display: none; }
-.zx-maps { padding: .4rem 0; }
-.zx-open .zx-maps { position: sticky; top: var(--pst-header-height, 0px); z-index: 3; background: var(--pst-color-background, var(--jp-layout-color0, Canvas)); }
+.zx-control:has(:disabled) { opacity: .65; }
+.zero-explorer:not(.zx-open) :is(.zx-rest, .zx-inside:not([data-lead])) { display: none; }
+.zx-open :is(.zx-frame, .zx-maps) { background: var(--pst-color-background, var(--jp-layout-color0, Canvas)); z-index: 3; }
+.zx-open .zx-maps { position: sticky; top: var(--zx-top, 0px); }
+.zx-open .zx-control * { scroll-margin-top: calc(56cqw + 6rem); }
+.zx-open.zx-square .zx-maps { position: static; }
+.zx-frame { display: contents; }
+.zero-explorer ul.zx-tiles { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem; margin: .8rem 0 !important; padding: 0 !important; }
+.zero-explorer .zx-tiles li { list-style: none !important; margin: 0; padding: .5rem .7rem; border-radius: 6px; background: var(--faint); font-size: .84rem; line-height: 1.3; }
+.zx-tiles b { display: block; font-size: 1.1rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .zx-inside { margin: 1rem 0; }
-.zx-inside > div { display: grid; grid-template-columns: repeat(6, 1fr); gap: .5rem; margin-top: .35rem; }
+.zx-inside > div { display: grid; grid-template-columns: 1.2rem repeat(6, 1fr); gap: .5rem; margin-top: .35rem; }
 .zx-inside span { display: block; font-size: .78rem; text-align: center; font-variant-numeric: tabular-nums; }
-.zx-foot { display: flex; flex-wrap: wrap; gap: .6rem 1.2rem; align-items: center; font-size: .88rem; }
-.zx-more { flex: 0 0 auto; }
-.zx-live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-@container (min-width: 34rem) {
-  .zx-says { min-height: 1.4em; }
-  .zero-explorer ul.zx-tiles { grid-template-columns: repeat(4, 1fr); }
-  .zx-controls { grid-template-columns: 1fr 1fr; }
-  .zx-square .zx-grid { grid-template-columns: minmax(0, 14rem) 1fr; }
-  .zx-square .zx-maps { grid-template-columns: repeat(2, minmax(0, 14rem)); }
+@container (max-width: 33.99rem) {
+  .zx-all { display: flex; flex-direction: column; }
+  .zx-mid { order: 1; }
+  .zx-all > :is(.zx-inside, .zx-tiles, .zx-foot) { order: 2; }
+  .zx-more { align-self: start; margin: 0 0 .7rem; }
+  .zx-p { float: none; display: block; }
+  .zero-explorer .zx-steps { flex-wrap: nowrap; overflow-x: auto; padding: 3px; margin: -3px -3px .5rem; scrollbar-width: thin; }
 }
-@media (prefers-reduced-motion: no-preference) { .zx-class { transition: background-size .2s; } }
-@media print {
-  .zx-steps, .zx-controls, .zx-foot { display: none !important; }
-  .zero-explorer, .zx-grid, .zx-tiles { break-inside: avoid; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-}`;
+@container (min-width: 34rem) {
+  .zx-says { min-height: 4.3em; }
+  .zero-explorer ul.zx-tiles { grid-template-columns: repeat(4, 1fr); }
+  .zx-frame .zx-p { display: none; }
+  .zx-controls { grid-template-columns: 1fr 1fr; }
+  .zx-maps { display: contents; }
+  .zx-frame { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 13.5rem) minmax(0, 1fr); gap: 0 1rem; align-items: start; padding: .4rem 0 0; }
+  .zx-frame > .zx-mid { grid-column: 2; grid-row: 1; }
+  .zx-maps > :last-child { grid-column: 3; }
+  .zx-open .zx-frame { position: sticky; top: var(--zx-top, 0px); }
+  .zx-open.zx-square .zx-frame { position: static; }
+  .zx-open:not(.zx-square) .zx-control * { scroll-margin-top: 26rem; }
+}
+@container (min-width: 34rem) and (max-width: 42rem) { .zx-frame { grid-template-columns: minmax(0, 1fr) minmax(0, 11.5rem) minmax(0, 1fr); gap: 0 .6rem; } }`;
 
-const SHORT = { shift: "Shift", flip: "Channels with their sign turned", mix: "Mixed with the next channel", soft: "Extra weights, the same for each class", labels: "Labels" };
 const LABEL = {
-  ...SHORT, along: "The shift lifts", target: "Explain", reference: "Zero is", scale: "Draw the map",
+  shift: "Shift", turn: "On for off in the channels that speak for the class (ReLU6)", flip: "Channels with their sign turned", mix: "Mixed with the next channel",
+  soft: "Extra weights, the same for each class", labels: "Labels", places: "Columns moved to the right, round the edge",
+  along: "The shift lifts", target: "Explain", reference: "Zero is", scale: "Draw the map",
   relu: "Keep only what is above zero (ReLU)", smooth: "Smooth, over the picture", example: "Picture",
 };
-const number = (v, digits = 2) => (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
-
-/** Write a text or an attribute where it differs: layout is dear. */
-const say = (target, text) => target.textContent === text || (target.textContent = text);
-const label = (target, text, name = "aria-label") => target.getAttribute(name) === text || target.setAttribute(name, text);
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
+const ENDS = { shift: ["lowered", "0", "lifted"], soft: ["all below zero", "0", "all above zero"], mix: ["as trained", "mixed"], flip: ["none", "all"], places: ["none", ""] };
+const STRIDE = { shift: [0.1, 0.5], mix: [0.1, 0.5], soft: [0.1, 0.5], flip: [1, 8], places: [1, 5] }; // of an arrow key, of a page key
+const KEYS = { ArrowRight: [0, 1], ArrowUp: [0, 1], ArrowLeft: [0, -1], ArrowDown: [0, -1], PageUp: [1, 1], PageDown: [1, -1] };
 
 /** Draw the explorable into an element; gives a handle to read, set and redraw it. */
 export function mount(root, data) {
-  if (!document.getElementById("zero-explorer-style")) {
-    const style = element("style", { id: "zero-explorer-style" });
-    style.textContent = STYLE.replace("STOPS", data.colours.join(","));
-    document.head.append(style);
-  }
-  const uid = `zx${Math.random().toString(36).slice(2, 8)}`, full = root.dataset.full === "1";
+  dress("zero-explorer-style", LOOK + STYLE, data.colours);
+  const full = root.dataset.full === "1";
   const preset = (name) => ({ ...data.start, ...data.presets[name].state });
-  let step = root.dataset.preset ?? "start", state = root.dataset.at ? read(root.dataset.at, data) : preset(step), waiting = 0, moving = 0, said = 0, shown = "", radios = [];
+  const named = (wanted) => Object.keys(data.presets).find((name) => write(preset(name), data) === write(wanted, data)) ?? "";
+  let state = root.dataset.at ? read(root.dataset.at, data) : preset(root.dataset.preset ?? "shift");
+  let lead = root.dataset.preset ?? "shift", waiting = 0, moving = 0, said = 0, shown = "", both = null;
   root.replaceChildren();
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Explorable: move the zero of a heatmap");
   root.classList.toggle("zx-open", full);
 
-  // Steps, and the sentence of each.
-  const steps = element("div", { class: "zx-steps", role: "group", "aria-label": "Steps of the story" });
-  const says = element("p", { class: "zx-says" }), buttons = {};
+  // Steps, and the sentence of what happened.
+  const steps = element("div", { class: "zx-steps", role: "group", "aria-label": "Steps of the story" }), buttons = {};
+  const asks = element("b"), says = [element("span"), element("span")], text = element("p", { class: "zx-says" }, asks, ...says);
   Object.entries(data.presets).forEach(([name, { title }], n) => {
     const button = buttons[name] = element("button", { type: "button" }, n ? `${n} ${title}` : title);
     button.addEventListener("click", () => go(name));
     steps.append(button);
   });
 
-  // Controls.
-  const controls = element("div", { class: "zx-controls" }), inputs = {}, outputs = {};
+  // Controls: those of the step, a button, all others.
+  const first = element("div", { class: "zx-controls zx-lead" }), rest = element("div", { class: "zx-controls zx-rest" });
+  const inputs = {}, outputs = {}, boxes = {}, home = {};
   const control = (key, input) => {
-    const box = element("label", { class: "zx-control", "data-key": key }, element("span", {}, LABEL[key]));
-    if (key in RANGES) box.append(outputs[key] = element("output"));
+    const box = boxes[key] = element("label", { class: "zx-control", "data-key": key }, element("span", {}, LABEL[key]));
+    if (key in RANGES) box.append(outputs[key] = element("span", { class: "zx-value", "aria-hidden": "true" }));
     box.append(inputs[key] = input);
+    if (key in ENDS) box.append(element("span", { class: "zx-ends", "aria-hidden": "true" }, ...ENDS[key].map((end) => element("span", {}, end))));
     input.addEventListener("input", () => {
       const raw = input.type === "checkbox" ? input.checked : input.value;
       change({ [key]: key in RANGES || ["along", "labels"].includes(key) ? Number(raw) : raw });
     });
-    controls.append(box);
+    rest.append(home[key] = element("i", { hidden: "" }), box);
   };
   const range = (key) => {
-    const [min, max, step] = RANGES[key];
-    control(key, element("input", { type: "range", min, max, step }));
+    const [min, max, step] = RANGES[key], input = element("input", { type: "range", min, max, step });
+    control(key, input);
+    input.addEventListener("keydown", (event) => {
+      if (!(event.key in KEYS)) return; // Home and End are the browser's own
+      const [size, way] = KEYS[event.key], to = Number(input.value) + way * STRIDE[key][size];
+      event.preventDefault();
+      input.value = Math.round(to * 100) / 100;
+      input.dispatchEvent(new Event("input"));
+    });
   };
-  const select = (key) => control(key, element("select", {}, ...Object.entries(CHOICES[key] ?? {}).map(([value, text]) => element("option", { value }, text))));
+  const select = (key) => control(key, element("select", {}, ...Object.entries(CHOICES[key] ?? {}).map(([value, name]) => element("option", { value }, name))));
   const check = (key) => control(key, element("input", { type: "checkbox" }));
-  const kind = (text) => controls.append(element("p", { class: "zx-kind" }, text));
-  kind("Re-code the network: no prediction may move");
-  ["shift", "along", "flip", "mix", "soft", "labels"].forEach((key) => (key in RANGES ? range : select)(key));
-  kind("Read the map: the network stays as it is");
+  const kind = (name) => rest.append(element("p", { class: "zx-kind" }, name));
+  kind("Re-code network B: no prediction may move");
+  ["shift", "along"].forEach((key) => (key in RANGES ? range : select)(key));
+  check("turn");
+  ["flip", "mix", "soft", "labels", "places"].forEach((key) => (key in RANGES ? range : select)(key));
+  kind("Read both maps: the networks stay as they are");
   ["target", "reference", "scale", "example"].forEach(select);
   ["relu", "smooth"].forEach(check);
+  /** The controls of a step stand first; the others go back to their places. */
+  function arrange() {
+    for (const [key, box] of Object.entries(boxes)) {
+      const up = !full && LEAD[lead].includes(key);
+      if (up !== (box.parentElement === first)) up ? first.append(box) : home[key].after(box);
+    }
+  }
 
   // Pictures.
-  const figure = (canvas, ...text) => element("figure", {}, canvas, element("figcaption", {}, ...text));
-  const canvas = () => element("canvas", { role: "img" });
-  const signed = canvas(), drawn = canvas(), picture = element("img", { alt: "" });
-  const captions = [element("span"), element("span"), element("span")];
-  const bars = [0, 1].map(() => [element("span"), element("i"), element("span")]);
-  const scale = (n) => element("span", { class: "zx-scale" }, ...bars[n]);
-  const classes = element("fieldset", { class: "zx-classes" });
-  const grid = element("div", { class: "zx-grid zx-maps" }, figure(signed, scale(0), captions[0]), figure(drawn, scale(1), captions[1]));
-  const sources = element("div", { class: "zx-grid" }, figure(picture, captions[2]), classes);
-  const tiles = element("ul", { class: "zx-tiles" }, ...Array.from({ length: 4 }, () => element("li", {}, element("b"), element("span")))), inside = element("div", {}, ...Array.from({ length: 6 }, () => element("div", {}, element("canvas", { role: "img" }), element("span")))), live = element("p", { class: "zx-live", "aria-live": "polite" });
-  const insideBox = element("div", { class: "zx-inside" }, element("strong", { class: "zx-head" }, "Inside: six channels, and what each weighs"), inside);
+  const canvas = () => element("canvas", { role: "img" }), picture = element("img", { alt: "" });
+  const nets = ["A: as trained", ""].map((name) => {
+    const part = { name: element("strong", {}, name), p: element("span", { class: "zx-p" }), signed: canvas(), drawn: canvas(), captions: [element("figcaption"), element("figcaption")] };
+    part.box = element("div", {}, element("span", { class: "zx-name" }, part.name, part.p), element("figure", {}, part.signed, part.captions[0]), element("figure", {}, part.drawn, part.captions[1]));
+    return part;
+  });
+  const caption = element("figcaption"), middle = element("div", { class: "zx-mid" }), source = element("figure", { class: "zx-source" }, picture, caption);
+  const frame = element("div", { class: "zx-frame" }, element("div", { class: "zx-maps" }, nets[0].box, nets[1].box), middle);
+  const ends = [element("span"), element("i"), element("span")], scale = element("div", { class: "zx-scale" }, ...ends);
+  const tiles = element("ul", { class: "zx-tiles" }, ...Array.from({ length: 4 }, () => element("li", {}, element("b"), element("span"))));
+  const channels = ["A", "B"].map((name) => element("div", {}, element("b", {}, name), ...Array.from({ length: 6 }, () => element("div", {}, canvas(), element("span")))));
+  const inside = element("div", { class: "zx-inside" }, element("strong", {}, "Inside: six channels, and what each weighs"), ...channels);
+  const live = element("p", { class: "zx-live", "aria-live": "polite" });
 
-  // Foot.
-  const more = element("button", { type: "button", class: "zx-more", "aria-expanded": String(full) }, full ? "Fewer controls" : "All controls");
+  // The button and the foot.
+  const more = element("button", { type: "button", class: "zx-more", "aria-expanded": String(full) }, "All controls");
   more.addEventListener("click", () => {
     const open = root.classList.toggle("zx-open");
     more.setAttribute("aria-expanded", String(open));
-    more.textContent = open ? "Fewer controls" : "All controls";
+    say(more, open ? "Fewer controls" : "All controls");
+    render(); // what was hidden has not been drawn
   });
-  const foot = element("div", { class: "zx-foot" }, more), base = document.documentElement.dataset.content_root;
+  const foot = element("div", { class: "zx-foot" }), base = document.documentElement.dataset.content_root;
   const link = base === undefined || full ? null : element("a", { href: `${base}book/explorer.html` }, "Open this on its own page");
   if (link) foot.append(link);
-  root.append(steps, says, grid, controls, sources, tiles, insideBox, foot, live);
+  root.append(element("div", { class: "zx-all" }, steps, text, frame, scale, first, ...(full ? [] : [more]), rest, inside, tiles, foot, live));
+  const bar = document.querySelector(".bd-header-article"); // stays above what is sticky
+  root.style.setProperty("--zx-top", `${bar && getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0}px`);
 
-  // Pictures made grey, for maps to lie on.
-  const grey = {};
-  const load = async (name) => {
-    const image = new Image();
-    image.src = data.examples[name].picture;
-    await image.decode();
-    const small = image.naturalWidth < 100, zoom = small ? 6 : 1;
-    const made = element("canvas", { width: zoom * image.naturalWidth, height: zoom * image.naturalHeight }), pen = made.getContext("2d");
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(image, 0, 0, made.width, made.height);
-    const pixels = pen.getImageData(0, 0, made.width, made.height), d = pixels.data;
-    for (let i = 0; i < d.length; i += 4) d[i] = d[i + 1] = d[i + 2] = 89 + 0.65 * ((d[i] + d[i + 1] + d[i + 2]) / 3);
-    pen.putImageData(pixels, 0, 0);
-    grey[name] = made;
-    render();
-  };
+  const under = {}, paint = painter(data.colours);
+  const load = async (name) => { under[name] = await backdrop(data.examples[name].picture); render(); };
 
-  const cell = element("canvas"), shades = Array.from({ length: 513 }, (_, i) => colour(i / 256 - 1, 1, data.colours));
-  const resize = (target, width, height) => {
-    if (target.width !== width) target.width = width;
-    if (target.height !== height) target.height = height;
-    return target.getContext("2d");
-  };
-  function paint(target, values, h, w, limit, under) {
-    const pen = resize(cell, w, h), pixels = pen.createImageData(w, h);
-    values.forEach((v, i) => {
-      const x = Math.max(-1, Math.min(1, limit ? v / limit : 0));
-      pixels.data.set(shades[Math.round(256 * (x + 1))], 4 * i);
-      pixels.data[4 * i + 3] = under ? 217 * Math.abs(x) : 255;
+  /** The two maps of one network. */
+  function drawNet(part, name, { M, L }, limits, above) {
+    const s = state, { h, w, Z } = decode(data.examples[s.example]), paper = s.smooth ? under[s.example] : null;
+    [[part.signed, M, limits[0]], [part.drawn, L, limits[1]]].forEach(([target, values, limit]) => {
+      const pen = paint(target, values, h, w, limit, paper);
+      if (paper && target === part.signed) zeroLine(pen, values, h, w);
+      if (s.scale !== "none") outline(pen, [...(target === part.signed ? normalise(M, "max") : L)].map((v) => v > CUT), h, w, "#1b7837", pen.canvas.width / 90);
     });
-    pen.putImageData(pixels, 0, 0);
-    const brush = resize(target, under ? under.width : w, under ? under.height : h);
-    if (under) brush.drawImage(under, 0, 0);
-    brush.imageSmoothingEnabled = Boolean(under);
-    brush.drawImage(cell, 0, 0, target.width, target.height);
+    const span = (V) => `${number(Math.min(...V))} to ${number(Math.max(...V))}`, positive = M.filter((v) => v > 1e-6 * limits[0]).length;
+    const covers = above === 0 ? "blank" : above === Z ? "full" : `${above} of ${Z} above zero`;
+    const scaled = { none: "", max: ", highest is 1", minmax: ", lowest 0, highest 1" }[s.scale];
+    const title = s.relu ? (s.reference === "local" ? "Local score, ReLU" : "Grad-CAM") : "Without ReLU";
+    say(part.captions[0], `Signed map: ${span(M)}`);
+    say(part.captions[1], `${title}${scaled}: ${covers}`);
+    label(part.signed, `Network ${name}, signed map: from ${span(M)}, ${positive} of ${Z} positions above zero.`);
+    label(part.drawn, `Network ${name}, map as drawn, ${s.relu ? "with" : "without"} ReLU${scaled}: from ${span(L)}, ${covers}.`);
   }
 
   function render() {
     const s = state, example = data.examples[s.example], { D, h, w, Z } = decode(example);
-    const seen = compare(s, data), { now, then } = seen, name = example.classes[s.class];
-    if (!(s.example in grey)) { grey[s.example] = null; load(s.example); }
-    const under = s.smooth ? grey[s.example] : null;
+    const seen = compare(s, data), { now, then } = seen, step = named(s);
+    if (!(s.example in under)) { under[s.example] = null; load(s.example); }
     root.classList.toggle("zx-square", h === w);
     root.classList.toggle("zx-bare", !s.smooth);
+    root.classList.toggle("zx-ink", s.example !== "photo");
 
-    // Steps and controls.
+    // Steps, sentence and controls.
     for (const [key, button] of Object.entries(buttons)) label(button, String(key === step), "aria-pressed");
-    say(says, step ? data.presets[step].says : "Your own setting.");
+    if (step) lead = step;
+    arrange();
+    const [happened, map] = sentence(s, data, seen);
+    say(asks, step ? data.presets[step].asks : "Your own setting.");
+    say(says[0], happened);
+    say(says[1], map);
     if (shown !== s.example) {
       shown = s.example;
-      inputs.along.replaceChildren(...["all channels alike", ...example.classes.map((c) => `only the map of “${c}”`)].map((text, value) => element("option", { value }, text)));
+      const targets = [[-1, "the map of the class shown"], [0, "all channels alike"], ...example.classes.map((c, n) => [n + 1, `only the map of “${c}”`])];
+      inputs.along.replaceChildren(...targets.map(([value, name]) => element("option", { value }, name)));
       inputs.flip.max = D;
-      radios = example.classes.map((text, c) => {
-        const radio = element("input", { type: "radio", name: `${uid}-class`, value: c }), p = element("output");
-        radio.addEventListener("input", () => change({ class: c }));
-        return { radio, p, box: element("label", { class: "zx-class" }, radio, element("span", {}, text), p) };
-      });
-      classes.replaceChildren(element("legend", {}, "Explain a class; its probability"), ...radios.map(({ box }) => box));
+      inputs.places.max = w - 1;
+      inputs.turn.disabled = !example.turns;
+      both = chart(example.classes, (c) => change({ class: c }));
+      middle.replaceChildren(source, both.box);
       picture.src = example.picture;
       picture.alt = example.title;
+      say(caption, `The picture: ${example.title}`);
     }
     for (const [key, input] of Object.entries(inputs)) {
       if (input.type === "checkbox") input.checked = s[key];
       else if (input.value !== String(s[key])) input.value = s[key];
-      input.parentElement.toggleAttribute("data-lead", LEAD[step || "start"].includes(key));
     }
-    const texts = { shift: number(s.shift), flip: `${s.flip} of ${D}`, mix: number(s.mix), soft: number(s.soft) };
-    for (const [key, text] of Object.entries(texts)) {
-      say(outputs[key], text);
-      label(inputs[key], text, "aria-valuetext");
+    const texts = { shift: number(s.shift), flip: `${s.flip} of ${D}`, mix: number(s.mix), soft: number(s.soft), places: `${s.places} of ${w}` };
+    for (const [key, value] of Object.entries(texts)) {
+      say(outputs[key], value);
+      label(inputs[key], value, "aria-valuetext");
     }
-    radios.forEach(({ radio, p, box }, c) => {
-      box.style.setProperty("--p", `${(100 * now.p[c]).toFixed(2)}%`);
-      radio.checked = c === s.class;
-      say(p, now.p[c].toFixed(2));
-    });
+    both.show(then.p, now.p, s.class);
 
-    // Maps: one scale for both, unless the drawn one is scaled.
-    const limits = [seen.size, s.scale === "none" ? seen.size : 1];
-    paint(signed, now.M, h, w, limits[0], under);
-    paint(drawn, now.L, h, w, limits[1], under);
-    bars.forEach((bar, n) => { say(bar[0], number(-limits[n])); say(bar[2], number(limits[n])); });
-    const ends = (V) => `${number(Math.min(...V))} to ${number(Math.max(...V))}`;
-    const positive = now.M.filter((v) => v > 1e-9).length, percent = (n) => `${Math.round((100 * n) / Z)} %`;
-    const covers = seen.above === 0 ? "blank" : seen.above === Z ? "full" : `${seen.above} of ${Z} positions above zero`;
-    const scaled = { none: "", max: ", divided by its maximum", minmax: ", scaled from lowest to highest" }[s.scale];
-    say(captions[0], `Signed map of “${name}”: ${ends(now.M)}`);
-    say(captions[1], `${s.relu ? "Grad-CAM" : "Without ReLU"}${scaled}: ${covers}`);
-    say(captions[2], `The picture: ${example.title}`);
-    label(signed, `Signed map of ${name}: from ${ends(now.M)}, ${positive} of ${Z} positions above zero.`);
-    label(drawn, `Map as drawn, ${s.relu ? "with" : "without"} ReLU${scaled}: from ${ends(now.L)}, ${covers}.`);
+    // Maps: one scale for all, fixed for the picture, unless the drawn ones are scaled.
+    const limit = limitOf(s.example, data), limits = [limit, s.scale === "none" ? limit : 1];
+    say(ends[0], `against  ${number(-limit)}`);
+    say(ends[2], `${number(limit)}  for`);
+    const same = Object.entries(REWRITE).every(([key, value]) => s[key] === value);
+    say(nets[1].name, same ? "B: the same, so far" : "B: re-coded");
+    nets.forEach((part, n) => say(part.p, `${example.classes[s.class]} ${number((n ? now : then).p[s.class])}`));
+    nets.forEach((part, n) => drawNet(part, "AB"[n], n ? now : then, limits, seen.above[n]));
 
     // What holds.
     const moved = {
@@ -399,36 +428,37 @@ export function mount(root, data) {
       constant: [false, number(seen.low), "change of the signed map: one constant"],
       turned: [false, "turned", "the signed map: every sign is the opposite"],
       field: [false, `${number(seen.low)} to ${number(seen.high)}`, "change of the signed map: a field"],
-    }[seen.map];
-    const before = then.L.filter((v) => v > 1e-9).length;
+    }[seen.map], percent = (n) => `${Math.round((100 * n) / Z)} %`;
     [
       [seen.predictions < 5e-5, seen.predictions.toFixed(4), "largest change of a probability"],
       moved,
       [seen.order === "kept", seen.order, "order of the positions"],
-      [seen.above === before, percent(seen.above), `drawn above zero; as trained ${percent(before)}`],
-    ].forEach(([held, value, text], n) => {
+      [seen.above[0] === seen.above[1], percent(seen.above[1]), `drawn above zero in B; in A ${percent(seen.above[0])}`],
+    ].forEach(([held, value, name], n) => {
       say(tiles.children[n].firstChild, `${held ? "✓" : "≠"} ${value}`);
-      say(tiles.children[n].lastChild, text);
+      say(tiles.children[n].lastChild, name);
     });
 
     // Channels.
-    insideBox.toggleAttribute("data-lead", step === "mix");
-    if (insideBox.checkVisibility?.() ?? true) {
-      const size = Math.max(...now.A.slice(0, 6 * Z).map(Math.abs));
-      [...inside.children].forEach((box, k) => {
-        const part = now.A.slice(k * Z, (k + 1) * Z), weight = number(1000 * now.alpha[k], 1);
-        paint(box.firstChild, part, h, w, size, null);
-        label(box.firstChild, `Channel ${k + 1}: from ${ends(part)}; weight ${weight} thousandths.`);
-        say(box.lastChild, `× ${weight}`);
+    inside.toggleAttribute("data-lead", lead === "mix");
+    if (inside.checkVisibility?.() ?? true) {
+      [then, now].forEach((net, n) => {
+        const size = Math.max(...net.A.slice(0, 6 * Z).map(Math.abs));
+        [...channels[n].children].slice(1).forEach((box, k) => {
+          const part = net.A.slice(k * Z, (k + 1) * Z), weight = number(1000 * net.alpha[k], 1);
+          paint(box.firstChild, part, h, w, size, null);
+          label(box.firstChild, `Network ${"AB"[n]}, channel ${k + 1}: from ${number(Math.min(...part))} to ${number(Math.max(...part))}; weight ${weight} thousandths.`);
+          say(box.lastChild, `× ${weight}`);
+        });
       });
     }
 
     clearTimeout(said);
     said = setTimeout(() => {
-      say(live, `Predictions moved by ${seen.predictions.toFixed(4)}. ${captions[0].textContent}. ${captions[1].textContent}. Order of the positions: ${seen.order}.`);
-      const text = write(state, data);
-      if (link) link.href = `${base}book/explorer.html#${text}`;
-      if (full && (text || location.hash.includes("="))) history.replaceState(null, "", `#${text}`);
+      say(live, `${happened} ${map}`);
+      const hash = write(state, data);
+      if (link) link.href = `${base}book/explorer.html#${hash || "example=photo"}`;
+      if (full && (hash || location.hash.includes("="))) history.replaceState(null, "", `#${hash || "example=photo"}`);
     }, 300);
   }
 
@@ -437,8 +467,10 @@ export function mount(root, data) {
   }
   function change(part) {
     if (part.example) {
-      part = { ...part, class: FIRST[part.example], along: FIRST[part.example] + 1 };
-      part.flip = Math.min(state.flip, data.examples[part.example].A[0][0]);
+      const example = data.examples[part.example], [D, , w] = example.A[0];
+      part = { ...part, class: FIRST[part.example], along: -1, turn: state.turn && example.turns };
+      part.flip = Math.min(state.flip, D);
+      part.places = Math.min(state.places, w - 1);
     }
     cancelAnimationFrame(moving);
     moving = 0;
@@ -448,7 +480,6 @@ export function mount(root, data) {
   /** To a step; sliders glide there, unless motion is unwanted or the picture changes. */
   function go(name) {
     const from = state, to = preset(name), glide = ["shift", "mix", "soft", "flip"], began = performance.now();
-    step = name;
     cancelAnimationFrame(moving);
     moving = 0;
     if (from.example !== to.example || matchMedia("(prefers-reduced-motion: reduce)").matches) { state = to; return schedule(); }
@@ -466,7 +497,6 @@ export function mount(root, data) {
   function fromAddress() {
     if (!location.hash.includes("=")) return;
     state = read(location.hash.slice(1), data);
-    step = Object.keys(data.presets).find((name) => write(preset(name), data) === write(state, data)) ?? "";
     schedule();
   }
   if (full) { addEventListener("hashchange", fromAddress); fromAddress(); }
@@ -474,7 +504,7 @@ export function mount(root, data) {
   root.dataset.ready = "1";
   root.explorer = {
     get state() { return state; },
-    set(next) { state = { ...data.start, ...next }; step = ""; render(); },
+    set(next) { state = { ...data.start, ...next }; render(); },
     go, render, data,
   };
   return root.explorer;

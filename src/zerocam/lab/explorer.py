@@ -7,6 +7,7 @@ that are asked for, B B^T = 1, and the maps do not notice (a linear re-coding, c
     A      features, coordinates in B              (D, h, w)  from (K, h, w)
     W, b   the head's rows of the listed classes   (C, D), (C,)
     T      shifts; row 0 lifts all channels alike, row c + 1 only the map of class c   (1 + C, D)
+    U      6 - a for a in the channels that speak for class c, seen as a shift         (C, D)
     V      v = -max_c W and v = -min_c W: all maps below zero, all maps above          (2, D)
 
 `python -m zerocam.lab.explorer` writes explorer.json anew from the networks.
@@ -15,6 +16,8 @@ that are asked for, B B^T = 1, and the maps do not notice (a linear re-coding, c
 import base64
 import io
 import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -27,9 +30,11 @@ from torch import Tensor, nn
 
 from zerocam import imagenet, metrics, references, targets
 from zerocam.cam import channel_weights, grad_cam, signed_map
+from zerocam.extras import extra
 from zerocam.hooks import Layer, activations, tap
 from zerocam.lab import nets, pictures, scenes
 from zerocam.recode import reparametrize
+from zerocam.refusals import Refused
 from zerocam.symmetries import shift
 from zerocam.targets import Classes, Target
 
@@ -37,46 +42,42 @@ FOLDER = Path(__file__).parent
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 THINGS = ("tabby", "tiger cat", "Egyptian cat", "lynx", "espresso", "coffee mug", "cup", "daisy")
 # A state says what differs from this one: shift to labels re-code the network, class on reads it.
-START = {"example": "photo", "shift": 0.0, "along": 5, "flip": 0, "mix": 0.0, "soft": 0.0}
-START |= {"labels": 1, "class": 4, "target": "logit", "reference": "zero"}
+START: dict[str, Any] = {"example": "photo", "class": 4, "target": "logit", "reference": "zero"}
+START |= {"shift": 0.0, "along": -1, "turn": False, "flip": 0, "mix": 0.0, "soft": 0.0}
+START |= {"labels": 1}  # along: a class's number, plus one; 0 for all channels; -1: the class shown
 START |= {"relu": True, "scale": "none", "smooth": True}
-PRESETS = {  # name: (title, what to see, state)
-    "start": (
-        "As trained",
-        "Red speaks for the espresso, blue against it, white is zero. Now move the zero.",
-        {},
-    ),
-    "shift": (
-        "Shift",
-        "Each channel got a constant, and the next bias takes it back: the map is blank, "
-        "and no prediction moves.",
-        {"shift": -1.1},
-    ),
-    "mix": (
-        "Mix",
-        "Half of the channels changed sign, then all were mixed: the weights follow, "
-        "and the map stays.",
-        {"flip": 6, "mix": 0.6},
-    ),
-    "softmax": (
-        "Softmax",
-        "Each class got the same extra weights, which no softmax sees: "
-        "now all of it speaks against everything.",
-        {"soft": -1.0},
-    ),
+START |= {"places": 0}  # re-codes the network, too: columns to the right, round the edge
+PRESETS: dict[str, tuple[str, str, dict[str, Any]]] = {  # name: (title, question, state)
+    "trained": ("As trained", "Two networks, still the same. Now move the zero of B.", {}),
+    "shift": ("Shift", "Can a bias erase a heatmap?", {"shift": -1.1}),
+    "turn": ("On for off", "And if the neurons say on for off?", {"turn": True}),
+    "mix": ("Mix", "Does the sign of a neuron matter?", {"flip": 6, "mix": 0.6}),
+    "softmax": ("Softmax", "Can all of it speak against everything?", {"soft": -1.0}),
     "relu": (
         "ReLU",
-        "No ReLU, scaled from lowest to highest: the seven is everywhere. "
-        "Divide by the maximum: one place again.",
-        {"example": "digits", "class": 7, "along": 8, "relu": False, "scale": "minmax"},
+        "Is it the ReLU that finds the seven? Without it, try both ways to scale.",
+        {"example": "digits", "class": 7, "relu": False, "scale": "minmax"},
     ),
     "reference": (
         "Reference",
-        "Counted from the picture's mean and the average class, no re-coding moves this map. "
-        "Try the shift.",
-        {"shift": -1.1, "soft": -0.5, "reference": "spatial", "target": "centred"},
+        "Which map stays? One that counts from the head undecided. Try every control.",
+        {"shift": -1.1, "soft": -0.5, "reference": "local", "target": "centred"},
     ),
 }
+RECODES = ("shift", "along", "turn", "flip", "mix", "soft", "labels", "places")  # the rest reads
+FIRST = "shift"  # two networks, one function, before anybody touches anything
+
+
+class Columns(nn.Module):
+    """(N, K, h, w) with each column n to the right, round the edge: an average does not see it."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def forward(self, A: Tensor) -> Tensor:
+        """The same activations at other positions."""
+        return A.roll(self.n, 3)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Original:
     blank: Float[Tensor, "1 K h w"]
     usual: Float[Tensor, "n K u u"]
     basis: Float[Tensor, "D K"]
+    top: float | None = None  # of its last ReLU, if it has one
 
     @property
     def shifts(self) -> Float[Tensor, "S K"]:
@@ -99,6 +101,16 @@ class Original:
         maps = torch.einsum("ck,kij->cij", self.W, self.A[0]).abs().amax((1, 2))
         alone = torch.linalg.pinv(self.W).T * maps[:, None]
         return torch.cat([self.A.square().mean().sqrt() * torch.ones_like(alone[:1]), alone])
+
+    @property
+    def speaks(self) -> Float[Tensor, "C K"]:
+        """1 for the channels that speak for a class, if on can be turned for off; else 0."""
+        return (self.W > 0).double() * (self.top is not None)
+
+    @property
+    def turns(self) -> Float[Tensor, "C K"]:
+        """U: top - a is -(a - top), a shift, and then a sign that no map sees."""
+        return -(self.top or 0.0) * self.speaks
 
     @property
     def extras(self) -> Float[Tensor, "2 K"]:
@@ -112,20 +124,23 @@ class Original:
         mix = eye + s["mix"] * eye.roll(1, 1).triu()  # each channel takes in some of the next
         flip = torch.where(torch.arange(D) < s["flip"], -1.0, 1.0).double().diag()
 
-        def lift(Q):  # acts in the basis, leaves the rest alone
+        def lift(Q: Tensor) -> Tensor:  # acts in the basis, leaves the rest alone
             return torch.eye(self.basis.shape[1]).double() + self.basis.T @ (Q - eye) @ self.basis
 
         Q, undo = lift(flip @ mix), lift(torch.linalg.inv(mix) @ flip)
-        t = s["shift"] * self.shifts[s["along"]]
+        along = s["class"] + 1 if s["along"] < 0 else s["along"]
+        t = s["shift"] * self.shifts[along] + s["turn"] * self.turns[s["class"]]
+        sign = 1 - 2 * s["turn"] * self.speaks[s["class"]]
         W = s["labels"] * (self.W + abs(s["soft"]) * self.extras[int(s["soft"] > 0)])
-        recode = nn.Conv2d(*Q.shape, 1).double()
+        recode = nn.Conv2d(len(Q), len(Q), 1).double()
         head = nn.Linear(len(Q), len(W)).double()
         with torch.no_grad():
-            recode.weight.copy_(Q[:, :, None, None])
-            recode.bias.copy_(Q @ t)
-            head.weight.copy_(W @ undo)
+            recode.weight.copy_((sign[:, None] * Q)[:, :, None, None])
+            recode.get_parameter("bias").copy_(sign * (Q @ t))
+            head.weight.copy_(W @ undo * sign)
             head.bias.copy_(s["labels"] * self.b - W @ t)
-        parts = {"recode": recode, "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}
+        moved = nn.Sequential(recode, Columns(s["places"]))
+        parts = {"recode": moved, "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}
         model = nn.Sequential()
         for name, module in (parts | {"head": head}).items():
             model.add_module(name, module)
@@ -134,15 +149,16 @@ class Original:
     def explain(self, state: dict[str, Any]) -> dict[str, Tensor]:
         """Probabilities p (C,), signed map M and drawn map L (h, w), all by `grad_cam`."""
         s, model = START | state, self.network(state)
-        there = {"layer": "recode"}
-        made = {
+        there: dict[str, Any] = {"layer": "recode"}
+        made: dict[str, Callable[[], references.Reference]] = {
             "zero": lambda: references.zero,
             "spatial": lambda: references.spatial_mean,
             "data": lambda: references.data_mean(activations(model, self.usual, **there)),
             "blank": lambda: references.baseline(model, self.blank, "recode"),
         }
         target = getattr(targets, s["target"])(s["class"])
-        there |= {"reference": made[s["reference"]]()}
+        local = s["reference"] == "local"
+        there |= {"complete": True} if local else {"reference": made[s["reference"]]()}
         M, L = (grad_cam(model, self.A, target, relu=r, **there) for r in (False, s["relu"]))
         with torch.no_grad():
             p = (s["labels"] * model(self.A)).softmax(1)[0]
@@ -157,7 +173,7 @@ def originals() -> dict[str, Original]:
     photo, _ = pictures.collage("chelsea", "coffee")
     shown = [photo, torch.full_like(photo, 127 / 255)]
     shown += [pictures.photograph(name) for name in pictures.CREDITS]
-    at = {"layer": "features"}
+    at: dict[str, Any] = {"layer": "features"}
     A, blank, *usual = (
         activations(lite, imagenet.imagenet_input(x)[None].double(), **at) for x in shown
     )
@@ -166,11 +182,20 @@ def originals() -> dict[str, Original]:
     basis = left @ right  # the orthonormal rows nearest to these (Löwdin)
     made = {
         "photo": Original(
-            "a cat and a coffee", photo.double(), THINGS, W, b, A, blank, torch.cat(usual), basis
+            "a cat and a coffee",
+            photo.double(),
+            THINGS,
+            W,
+            b,
+            A,
+            blank,
+            torch.cat(usual),
+            basis,
+            top=6.0,
         )
     }
     W, b = (p.detach() for p in net.head.linear.parameters())
-    usual = activations(net, scenes.digit_scenes(100, seed=0, dtype=torch.float64).x, **at)
+    seen = activations(net, scenes.digit_scenes(100, seed=0, dtype=torch.float64).x, **at)
     order = W.square().sum(0).argsort(descending=True, stable=True)  # loudest channels first
     corners = [(0, 0), (0, 16), (16, 0), (16, 16)]
     pages = {"digits": ("a two and a seven", scenes.scene((2, 7), dtype=torch.float64))}
@@ -178,7 +203,7 @@ def originals() -> dict[str, Original]:
     for name, (title, page) in pages.items():
         A, blank = (activations(net, x, **at) for x in (page.x, torch.zeros_like(page.x)))
         basis = torch.eye(len(order)).double()[order]
-        made[name] = Original(title, page.x[0], WORDS, W, b, A, blank, usual, basis)
+        made[name] = Original(title, page.x[0], WORDS, W, b, A, blank, seen, basis)
     return made
 
 
@@ -187,37 +212,34 @@ def build(made: dict[str, Original] | None = None) -> dict[str, Any]:
     made = made or originals()
     examples = {name: _compact(o) for name, o in made.items()}
     presets = {}
-    for name, (title, says, state) in PRESETS.items():
+    for name, (title, asks, state) in PRESETS.items():
         o = made[state.get("example", "photo")]
-        now, then = (o.explain(s) for s in (state, {"example": state.get("example", "photo")}))
+        trained = {k: v for k, v in state.items() if k not in RECODES}
+        then, now = o.explain(trained), o.explain(state)
         c = (START | state)["class"]
-        presets[name] = {
-            "title": title,
-            "says": says,
-            "state": state,
-            "row": [
-                o.classes[c],
-                f"{now['p'][c]:.2f}",
-                f"{100 * (now['L'] > 0).double().mean():.0f} %",
-                f"{(now['p'] - then['p']).abs().max() + 0:.4f}",
-            ],
-        }
-    return {"start": START, "presets": presets, "examples": examples, "colours": _colours()}
+        above = [f"{100 * (maps['L'] > 0).double().mean():.0f} %" for maps in (then, now)]
+        moved = f"{(now['p'] - then['p']).abs().max() + 0:.4f}"
+        row = [o.classes[c], f"{now['p'][c]:.2f}", *above, moved]
+        presets[name] = {"title": title, "asks": asks, "state": state, "row": row}
+    return {"start": START, "presets": presets, "examples": examples, "colours": colours()}
 
 
 def _compact(o: Original) -> dict[str, Any]:
     B, A = o.basis, o.A[0]
     arrays = {"A": torch.einsum("dk,kij->dij", B, A), "W": o.W @ B.T, "b": o.b}
-    arrays |= {"T": o.shifts @ B.T, "V": o.extras @ B.T, "mean": B @ o.usual.mean((0, 2, 3))}
+    arrays |= {"T": o.shifts @ B.T, "U": o.turns @ B.T, "V": o.extras @ B.T}
+    arrays["mean"] = B @ o.usual.mean((0, 2, 3))
     arrays["blank"] = torch.einsum("dk,kij->dij", B, o.blank[0])
     numbers = {
         name: [list(a.shape), base64.b64encode(a.float().numpy().astype("<f4").tobytes()).decode()]
         for name, a in arrays.items()
     }
-    return {"title": o.title, "classes": o.classes, "picture": _picture(o.picture), **numbers}
+    about = {"title": o.title, "classes": o.classes, "turns": o.top is not None}
+    return {**about, "picture": embedded(o.picture), **numbers}
 
 
-def _picture(image: Float[Tensor, "ch H W"]) -> str:
+def embedded(image: Float[Tensor, "ch H W"]) -> str:
+    """A picture as an address that holds it: PNG if grey, else JPEG."""
     from PIL import Image
 
     pixels = (255 * image).round().byte().permute(1, 2, 0).squeeze(-1).numpy()
@@ -226,7 +248,8 @@ def _picture(image: Float[Tensor, "ch H W"]) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _colours() -> list[str]:
+def colours() -> list[str]:
+    """Seven stops of the colour map of signs, from against to for."""
     from matplotlib.colors import to_hex
 
     from zerocam.plots import SIGNED
@@ -236,12 +259,20 @@ def _colours() -> list[str]:
 
 @cache
 def data() -> dict[str, Any]:
-    """explorer.json, read once."""
+    """explorer.json, read once.
+
+    >>> sorted(data()["examples"])
+    ['digits', 'photo', 'threes']
+    """
     return json.loads((FOLDER / "explorer.json").read_text(encoding="utf-8"))
 
 
 class Page(str):
-    """HTML that a notebook draws."""
+    """HTML that a notebook draws.
+
+    >>> Page("<b>zero</b>")
+    <explorer>
+    """
 
     def _repr_html_(self) -> str:
         return str(self)
@@ -250,42 +281,66 @@ class Page(str):
         return "<explorer>"
 
 
-def show(preset: str = "start", at: str = "", *, full: bool = False) -> Page:
+def script(*names: str) -> str:
+    """Modules of this folder as one text without imports and exports.
+
+    >>> "export " in script("drawing", "explorer")
+    False
+    """
+    text = "\n".join((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in names)
+    return re.sub(r"^import .*\n|^export \{.*\n|^export (?=\w)", "", text, flags=re.MULTILINE)
+
+
+def show(preset: str = FIRST, at: str = "", *, full: bool = False) -> Page:
     """The explorable, as one piece of HTML that asks nobody for anything.
 
-    preset: one of `PRESETS`.  at: a state to open in instead of the preset's, as the address of
-    the explorer's page writes it, "example=digits&shift=-0.5".  full: with all controls open, and
-    the state in the address.
+    preset: one of `PRESETS`; "start" is the first.  at: a state to open in instead of the preset's,
+    as the address of the explorer's page writes it, "example=digits&shift=-0.5".  full: with all
+    controls open, and the state in the address.  Raises `Refused` for another preset.
+
+    >>> show("shift").startswith("<div class='zero-explorer' data-preset='shift'")
+    True
     """
+    preset = FIRST if preset == "start" else preset
     if preset not in PRESETS:
-        raise ValueError(f"preset: got {preset!r}, wanted one of {', '.join(PRESETS)}")
+        raise Refused("preset", f"{preset!r}", f"one of {', '.join(PRESETS)}")
     stored = data()
     rows = "".join(
-        f"<tr><th scope='row'>{p['title']}</th><td>{escape(p['says'])}</td>"
+        f"<tr><th scope='row'>{p['title']}</th><td>{escape(p['asks'])}</td>"
         + "".join(f"<td>{escape(cell)}</td>" for cell in p["row"])
         + "</tr>"
         for p in stored["presets"].values()
     )
-    heads = ("step", "what it shows", "class", "probability", "drawn above zero", "moved by")
+    heads = (
+        "step",
+        "question",
+        "class",
+        "probability",
+        "drawn above zero in A",
+        "in B",
+        "moved by",
+    )
     table = "<tr>" + "".join(f"<th scope='col'>{h}</th>" for h in heads) + f"</tr>{rows}"
-    source = (FOLDER / "explorer.js").read_text(encoding="utf-8").replace("\nexport ", "\n")
     numbers = json.dumps(stored, separators=(",", ":"), ensure_ascii=False)
     return Page(
         f"<div class='zero-explorer' data-preset='{preset}' data-at='{escape(at)}' "
         f"data-full='{int(full)}'>"
-        f"<p>What the explorable shows, where no script may run:</p><table>{table}</table></div>\n"
-        f"<script>(() => {{\n{source}\nmountAll({numbers});\n}})();</script>"
+        f"<p>What the explorable shows, where no script may run: network A as it was trained, "
+        f"network B re-coded.</p><table>{table}</table></div>\n"
+        f"<script>(() => {{\n{script('drawing', 'explorer')}\nmountAll({numbers});\n}})();</script>"
     )
 
 
 def live(model: nn.Module, x: Tensor, target: Target | Classes = None, *, layer: Layer) -> Any:
     """The shift on a network of your own: a slider that runs a re-coded copy at each stop.
 
-    Needs a kernel and ipywidgets.  1 is the largest value of the map; x is one image (1, ch, H, W).
-    The copies come from `reparametrize`, which refuses a change that moves a prediction.
+    Needs a kernel, and ipywidgets of the extra `lab`.  1 is the largest value of the map; x is one
+    image (1, ch, H, W).  The copies come from `reparametrize`, which refuses a change that moves a
+    prediction.
     """
-    from ipywidgets import FloatSlider, Image, Label, VBox
-    from matplotlib import pyplot as plt
+    with extra("lab"):
+        from ipywidgets import FloatSlider, Image, Label, VBox
+        from matplotlib import pyplot as plt
 
     from zerocam import plots
 

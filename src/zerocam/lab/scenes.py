@@ -19,6 +19,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from zerocam.extras import extra
+from zerocam.refusals import Refused
+
 SIZE = 40  # pixels: side of a scene
 PATCH = 16  # pixels: side of a digit, 8 doubled
 TRAIN = 1500  # digits in the training split
@@ -28,7 +31,16 @@ Split = Literal["train", "test", "all"]
 
 @dataclass(frozen=True)
 class Scenes:
-    """N scenes of d digits; outside all masks x is exactly 0, inside it is above 0."""
+    """N scenes of d digits; outside all masks x is exactly 0, inside it is above 0.
+
+    x in [ink], 0 to 1; labels 0 to 9; masks say which pixels belong to which digit.
+
+    >>> page = scene((2, 7))
+    >>> len(page), page.labels, tuple(page.masks.shape)
+    (1, tensor([[2, 7]]), (1, 2, 40, 40))
+    >>> bool((page.x[:, 0] > 0).equal(page.masks.any(1)))
+    True
+    """
 
     x: Float[Tensor, "N 1 S S"]
     labels: Int[Tensor, "N d"]
@@ -44,7 +56,8 @@ class Scenes:
 
 @cache
 def _all_digits() -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits  # here, because it is slow to import
+    with extra("lab"):
+        from sklearn.datasets import load_digits  # here, because it is slow to import
 
     images, labels = load_digits(return_X_y=True)
     return torch.from_numpy(images).reshape(-1, 8, 8) / 16, torch.from_numpy(labels).long()
@@ -64,7 +77,7 @@ def digits(
     """
     rows = {"train": slice(None, TRAIN), "test": slice(TRAIN, None), "all": slice(None)}
     if split not in rows:
-        raise ValueError(f"split: got {split!r}, wanted one of {', '.join(rows)}")
+        raise Refused("split", f"{split!r}", f"one of {', '.join(rows)}")
     images, labels = _all_digits()
     return images[rows[split]].to(dtype), labels[rows[split]].clone()
 
@@ -83,17 +96,20 @@ def digit_scenes(
 
     digits: 1 or 2.  size: side in pixels; 16 fits one digit, two need 32.  classes: which digits
     occur.  The same arguments give the same scenes; labels and places come from their own
-    generator.  labels[:, 0] and labels[:, 1] are in no particular order.
+    generator.  labels[:, 0] and labels[:, 1] are in no particular order.  Raises `Refused` for
+    what cannot be made.
+
+    >>> pages = digit_scenes(3, digits=2, seed=0)
+    >>> tuple(pages.x.shape), tuple(pages.labels.shape)
+    ((3, 1, 40, 40), (3, 2))
     """
     classes = sorted(set(classes))
     if digits not in (1, 2) or n < 1:
-        raise ValueError(f"digits, n: got {digits}, {n}; wanted 1 or 2 digits and at least 1 scene")
+        raise Refused("digits, n", f"{digits}, {n}", "1 or 2 digits and at least 1 scene")
     if not set(classes) <= set(range(10)) or len(classes) < digits:
-        raise ValueError(f"classes: got {classes}, wanted {digits} or more of the digits 0 to 9")
+        raise Refused("classes", f"{classes}", f"{digits} or more of the digits 0 to 9")
     if size < digits * PATCH:
-        raise ValueError(
-            f"size: got {size}, wanted {digits * PATCH} pixels or more for {digits} digits"
-        )
+        raise Refused("size", f"{size}", f"{digits * PATCH} pixels or more for {digits} digits")
     g = torch.Generator().manual_seed(seed)
     images, labels = _choose(split)
     pool = torch.isin(labels, torch.tensor(classes)).nonzero()[:, 0]
@@ -137,19 +153,17 @@ def scene(
         ]
     rows = [(known == c).nonzero()[:, 0] for c in labels]
     if not rows or any(which not in range(len(r)) for r in rows):
-        raise ValueError(
-            f"labels, which: got {list(labels)}, {which}; wanted digits 0 to 9 and a `which` below "
-            f"the number of such digits in split {split!r}, {[len(r) for r in rows]}"
-        )
+        below = f"the number of such digits in split {split!r}, {[len(r) for r in rows]}"
+        wanted = f"digits 0 to 9 and a `which` below {below}"
+        raise Refused("labels, which", f"{list(labels)}, {which}", wanted)
     at = torch.tensor(list(corners))
-    clear = len(at) == len(rows) and at.min() >= 0 and at.max() <= size - PATCH
+    clear = len(at) == len(rows) and bool(at.min() >= 0) and bool(at.max() <= size - PATCH)
     for i in range(len(rows)):
         clear = clear and all((at[i] - at[j]).abs().max() >= PATCH for j in range(i))
     if not clear:
-        raise ValueError(
-            f"corners: got {[tuple(c) for c in corners]}, wanted {len(rows)} corners from 0 to "
-            f"{size - PATCH}, {PATCH} or more apart; a larger size gives more room"
-        )
+        wanted = f"{len(rows)} corners from 0 to {size - PATCH}, {PATCH} or more apart"
+        got = f"{[tuple(c) for c in corners]}"
+        raise Refused("corners", got, wanted, "a larger size gives more room")
     chosen = torch.stack([r[which] for r in rows])
     return _paste(images[chosen][None], known[chosen][None], at[None], size, dtype)
 

@@ -1,0 +1,180 @@
+"""Parts of a chapter that are boxes: each is known by how its Markdown begins.
+
+    **The question.** …                        the lead, larger than the text
+    **Predict …** …, up to the end of a fold   predict
+    **1. Predict.** … in "Exercises"           exercise, up to the next one
+    > **Theorem 1.** …                         theorem; Lemma, Proposition, Corollary too
+    **To the person who asked:** …             the sentence to keep
+    **Figure 1. …** …                          caption, of the figure before or after it
+    ✓ A1: …, a line that a cell printed        check, with a link to the claim
+    a table with a column "Verdict"            its first word is a chip
+    a folded cell                              its label says what is in it: imports, preparation
+
+So a notebook reads the same in JupyterLab, and needs no directive.
+"""
+
+import re
+
+from docutils import nodes
+from myst_nb.sphinx_ import HideCodeCellNode
+
+THEOREM = re.compile(r"(Theorem|Lemma|Proposition|Corollary)\b")
+EXERCISE = re.compile(r"\d+\. ")
+CODE = "Show the code"  # the label of a folded cell that has no name of its own: see _config.yml
+IMPORTS = re.compile(r"(import|from) ")
+FIGURE = re.compile(r"Figure (\d+)\. ")
+CHECK = re.compile(r"✓ (?:([A-Z]\d+): )?(.*?)((?:; \w+ = [^;]+)*)$")
+CLAIMS = "book/claims"
+ENDINGS = {"Zero in the wild": "wild", "What we know now": "known", "Exercises": "exercises"}
+VERDICTS = {"right": "yes", "yes": "yes", "half": "half", "weakly": "half", "likely": "half"}
+VERDICTS |= {"no": "no"}
+
+
+def _begins(node: nodes.Node) -> str:
+    """The bold words that a paragraph begins with, or nothing."""
+    parts = node.children if isinstance(node, nodes.paragraph) else []
+    first = next((part for part in parts if part.astext()), None)
+    return first.astext() if isinstance(first, nodes.strong) else ""
+
+
+def _is_html(node: nodes.Node, text: str) -> bool:
+    return isinstance(node, nodes.raw) and text in node.astext()
+
+
+def _prediction(after: list[nodes.Node]) -> int:
+    """How many nodes after its first paragraph belong to a prediction: to the end of its fold."""
+    lists = 0
+    for n, node in enumerate(after):
+        if _is_html(node, "</details>"):
+            return n + 1
+        if isinstance(node, nodes.section | nodes.container) or _begins(node):
+            break
+        lists += n == lists and isinstance(node, nodes.list_item | nodes.Sequential)
+    return lists
+
+
+def _exercise(after: list[nodes.Node]) -> int:
+    ends = (
+        n
+        for n, node in enumerate(after)
+        if isinstance(node, nodes.section) or EXERCISE.match(_begins(node))
+    )
+    return next(ends, len(after))
+
+
+def _wrap(parent: nodes.Element, start: int, count: int, name: str) -> None:
+    inside = parent.children[start : start + count]
+    box = nodes.container("", classes=["box", name])
+    parent.children[start : start + count] = [box]
+    box.parent = parent
+    box.extend(inside)
+
+
+def _section(section: nodes.Element) -> None:
+    title = section.children[0].astext() if section.children else ""
+    section["classes"] += [name for text, name in ENDINGS.items() if title.startswith(text)]
+    at = 0
+    while at < len(section.children):
+        node, after = section.children[at], section.children[at + 1 :]
+        start = _begins(node)
+        if start.startswith("The question"):
+            node["classes"].append("lead")
+        elif figure := FIGURE.match(start):
+            node["classes"].append("caption")
+            node["ids"].append(f"figure-{figure[1]}")
+        elif start.startswith("Predict"):
+            _wrap(section, at, 1 + _prediction(after), "predict")
+        elif start.startswith("To the person who asked"):
+            _wrap(section, at, 1, "keep")
+        elif EXERCISE.match(start) and title == "Exercises":
+            _wrap(section, at, 1 + _exercise(after), "exercise")
+        elif isinstance(node, nodes.block_quote) and THEOREM.match(_begins(node.children[0])):
+            node["classes"] += ["box", "theorem"]
+        at += 1
+
+
+def _check(line: re.Match, to_claims: str) -> nodes.list_item:
+    claim, says, values = line.groups()
+    words = nodes.paragraph()
+    if claim and to_claims:
+        address = f"{to_claims}#claim-{claim.lower()}"
+        words += nodes.reference("", claim, refuri=address, internal=True, classes=["claim"])
+    elif claim:
+        words += nodes.strong("", claim)
+    words += nodes.Text(f" {says}" if claim else says)
+    if values:
+        words += nodes.inline("", values.removeprefix("; "), classes=["values"])
+    return nodes.list_item("", words)
+
+
+def _printed(block: nodes.literal_block, to_claims: str) -> list[nodes.Node]:
+    """What a cell printed: lines that report a check as a list, the rest as it was."""
+    parts: list[nodes.Node] = []
+    for line in block.astext().rstrip("\n").split("\n"):
+        if found := CHECK.match(line):
+            if not isinstance(parts[-1] if parts else None, nodes.bullet_list):
+                parts.append(nodes.bullet_list(classes=["checks"]))
+            parts[-1] += _check(found, to_claims)
+        elif parts and isinstance(parts[-1], nodes.literal_block):
+            text = f"{parts[-1].astext()}\n{line}"
+            parts[-1] = nodes.literal_block(text, text, **block.attributes)
+        else:
+            parts.append(nodes.literal_block(line, line, **block.attributes))
+    return parts
+
+
+def _verdicts(table: nodes.table) -> None:
+    head, *_ = table.findall(nodes.thead)
+    names = [entry.astext() for entry in head.findall(nodes.entry)]
+    if "Verdict" not in names:
+        return
+    column = names.index("Verdict")
+    for row in next(table.findall(nodes.tbody)).findall(nodes.row):
+        for text in list(row.children[column].findall(nodes.Text))[:1]:
+            word = re.match(r"\w+", text.astext())
+            if word and word[0] in VERDICTS:
+                chip = nodes.inline("", word[0], classes=["chip", f"chip-{VERDICTS[word[0]]}"])
+                rest = text.astext()[word.end() :].lstrip(":,;")
+                text.parent.replace(text, [chip, nodes.Text(rest)])
+
+
+def _close_up(doctree: nodes.document) -> None:
+    """No gap, and no end of a line, between a sentence of the answer and the claims it ends in."""
+    for text in list(doctree.findall(nodes.Text)):
+        after = text.next_node(descend=False, siblings=True)
+        to = after.get("refuri", "") if isinstance(after, nodes.reference) else ""
+        if "#claim-" in to and text.strip() and isinstance(text.parent, nodes.paragraph):
+            text.parent.replace(text, nodes.Text(text.rstrip()))
+
+
+def _name_folds(doctree: nodes.document) -> None:
+    for cell in doctree.findall(nodes.container):
+        fold = cell.children[0] if len(cell.children) == 1 else None  # the cell shows nothing
+        if isinstance(fold, HideCodeCellNode) and fold["prompt_show"] == CODE:
+            what = "imports" if IMPORTS.match(fold.astext()) else "preparation"
+            fold["prompt_show"], fold["prompt_hide"] = f"Show the {what}", f"Hide the {what}"
+
+
+def draw(app, doctree: nodes.document, name: str) -> None:
+    """Put what is known by its beginning into boxes; builders that are not HTML are left alone."""
+    if app.builder.format != "html":
+        return
+    alone = app.builder.name != "html" or CLAIMS not in app.env.found_docs  # on one page: no links
+    to_claims = "" if alone else app.builder.get_relative_uri(name, CLAIMS)
+    for section in doctree.findall(nodes.section):
+        _section(section)
+    if name == "book/answer":
+        _close_up(doctree)
+    _name_folds(doctree)
+    for block in list(doctree.findall(nodes.literal_block)):
+        if "stream" in block["classes"] and any(map(CHECK.match, block.astext().split("\n"))):
+            block.parent.replace(block, _printed(block, to_claims))
+    for table in doctree.findall(nodes.table):
+        if next(table.findall(nodes.thead), None):
+            _verdicts(table)
+
+
+def setup(app):
+    """Connect to Sphinx."""
+    app.connect("doctree-resolved", draw)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
