@@ -16,7 +16,7 @@ These names are what the others use of it.
 """
 
 from .assignments import ASSIGNMENTS, assignment, nbgrader, prepare
-from .editions import instructor, stub, student
+from .editions import instructor, plain, stub, student
 from .exam import exam
 from .files import files, write, zipped
 from .grading import collect, grade
@@ -40,6 +40,7 @@ __all__ = [
     "measure",
     "nbgrader",
     "place",
+    "plain",
     "prepare",
     "run",
     "stub",

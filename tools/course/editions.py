@@ -17,6 +17,8 @@ from functools import cache
 
 from pybtex.database import parse_file
 
+from book._ext.zerobook.measured import file_of, in_words
+
 from .notebooks import DRAWING, ROOT, TITLE, tags, text
 
 DETAILS = re.compile(r"<details><summary>Solution</summary>.*?</details>\s*", re.S)
@@ -25,7 +27,8 @@ IN_WORDS = re.compile(r"\*\*\d\. (?!Implement)")
 WORK = "# Your work\n"
 ANSWER = "**Your answer:** *(double-click here, and write over this line)*\n"
 STUB = "    ...  # your work here"
-LINK = re.compile(r"\[([^]]*)\]\(\.\./book/([\w-]+)\.md#?([^)]*)\)")
+LINK = re.compile(r"\[([^]]*)\]\((?:\.\./book/)?([\w-]+)\.md#?([^)]*)\)")
+MEASURED = re.compile(r"^```\{measured\} (\w+)\n```$", re.M)
 CITE = re.compile(r" ?\{cite\}`([^`]*)`")
 INSTALL = """# Colab does not have the book's package: this installs it, once in a session.
 import importlib.util
@@ -120,7 +123,7 @@ def student(notebook: dict) -> dict:
 
 def _prose(cell: dict, cells: list[dict], asked: bool) -> bool:
     """Add prose as students get it, with a cell to write in at the end of a question in words."""
-    source = _plain(DETAILS.sub("", text(cell)))
+    source = plain(DETAILS.sub("", text(cell)))
     written = [""]  # the text of each cell; between two of them stands an answer
     for part in QUESTION.split(source):
         if asked and QUESTION.match(part):
@@ -167,9 +170,10 @@ def readme(edition: str, address: str, branch: str) -> str:
     return README[edition].replace("{install}\n", install.rstrip() + "\n")
 
 
-def _plain(prose: str) -> str:
-    """Prose with citations and pages of the book in words, for whoever has the notebooks alone."""
-    return LINK.sub(_named, CITE.sub(_cited, prose))
+def plain(prose: str) -> str:
+    """Prose of the site in words that need no site: its citations, links to pages and tables."""
+    tables = MEASURED.sub(lambda it: "\n".join(in_words(file_of(ROOT, it[1]))), prose)
+    return LINK.sub(_named, CITE.sub(_cited, tables))
 
 
 @cache
@@ -202,7 +206,7 @@ def instructor(notebook: dict) -> dict:
     new = copy.deepcopy(notebook)
     for cell in new["cells"]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = _plain(text(cell)).splitlines(keepends=True)
+            cell["source"] = plain(text(cell)).splitlines(keepends=True)
         if {"solution", "exercise"} & set(tags(cell)):
             cell["metadata"] = {"tags": [t for t in tags(cell) if t != "hide-cell"]}
     return new
@@ -215,7 +219,8 @@ def colab(notebook: dict, address: str, branch: str) -> dict:
     cell |= {"source": source, "outputs": [], "execution_count": None}
     cells = copy.deepcopy(notebook["cells"])
     for other in cells:
-        other["source"] = DRAWING.sub(_held, text(other)).splitlines(keepends=True)
+        if other["cell_type"] == "markdown":
+            other["source"] = DRAWING.sub(_held, plain(text(other))).splitlines(keepends=True)
     return notebook | {"cells": [cell, *cells]}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from book._ext.zerobook.address import ADDRESS, BRANCH
 
-from .editions import README, check_setup, colab, instructor, readme, student
+from .editions import README, check_setup, colab, instructor, plain, readme, student
 from .notebooks import ROOT, chapters, dump
 
 HERE = Path(__file__).parent
@@ -40,7 +40,8 @@ def files(
     for name, editions in PAPERS.items():
         for edition in editions:
             yield f"{edition}/{name}", (HERE / "papers" / name).read_text(encoding="utf-8")
-    yield "instructor/teach.md", (root / "book" / "teach.md").read_text(encoding="utf-8")
+    guide = (root / "book" / "teach.md").read_text(encoding="utf-8")
+    yield "instructor/teach.md", plain(guide)
 
 
 def zipped(folder: Path) -> Path:

@@ -1,8 +1,32 @@
 """``{measured} NAME`` draws book/measured/NAME.json: rows of a measurement, where it was made."""
 
 import json
+from pathlib import Path
 
 from .directive import Markdown, table
+
+
+def file_of(root: Path, name: str) -> Path:
+    """Where a measurement is stored."""
+    return root / "book" / "measured" / f"{name}.json"
+
+
+def in_words(path: Path) -> list[str]:
+    """A stored measurement in Markdown: its table, and how it was made."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    rows, made = stored["rows"], stored["made"]
+    texts = all(isinstance(value, str) for row in rows for value in row.values())
+    cells = [[str(value) for value in row.values()] for row in rows]
+    day = f" on {made['date']}" if "date" in made else ""
+    memory = f", {made['memory']}" if "memory" in made else ""
+    others = set(made) - {"command", "date", "platform", "cores", "memory", "python", "torch"}
+    versions = "".join(f", {name} {made[name]}" for name in sorted(others))
+    return [
+        *table([list(rows[0]), *cells], texts),
+        "",
+        f"Measured by `{made['command']}`{day}: {made['platform']}, {made['cores']} processor "
+        f"cores{memory}; Python {made['python']}, PyTorch {made['torch']}{versions}.",
+    ]
 
 
 class Measured(Markdown):
@@ -12,23 +36,9 @@ class Measured(Markdown):
 
     def lines(self):
         """The table, and how it was made."""
-        path = self.root / "book" / "measured" / f"{self.arguments[0]}.json"
+        path = file_of(self.root, self.arguments[0])
         self.depends_on(path)
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        rows, made = stored["rows"], stored["made"]
-        texts = all(isinstance(value, str) for row in rows for value in row.values())
-        cells = [[str(value) for value in row.values()] for row in rows]
-        lines = table([list(rows[0]), *cells], texts)
-        day = f" on {made['date']}" if "date" in made else ""
-        memory = f", {made['memory']}" if "memory" in made else ""
-        others = set(made) - {"command", "date", "platform", "cores", "memory", "python", "torch"}
-        versions = "".join(f", {name} {made[name]}" for name in sorted(others))
-        return [
-            *lines,
-            "",
-            f"Measured by `{made['command']}`{day}: {made['platform']}, {made['cores']} processor "
-            f"cores{memory}; Python {made['python']}, PyTorch {made['torch']}{versions}.",
-        ]
+        return in_words(path)
 
 
 def setup(app):
