@@ -118,8 +118,8 @@ def test_a_seed_computed_again_belongs_with_the_stored_ones(name, monkeypatch):
     """
     stored, chance = STORED[name], CHANCE if name in REDRAWN else None
     if name == "recipes":
-        monkeypatch.setattr(evidence, "RECIPES", RECIPES)
         stored = of_recipes(stored, RECIPES)
+        monkeypatch.setattr(evidence, "RECIPES", RECIPES)
     again = run(name, list(stored.seeds)[: ASKED.get(name, 1)])
     assert again.of == stored.of
     first, *more = [stored.strange(s, row, chance) for s, row in again.seeds.items()]

@@ -10,7 +10,7 @@ from pages import PAGES
 from book._ext.zerobook.lean import PER_INCH
 from zerocam.plots import TEXT
 
-pytestmark = pytest.mark.xdist_group("dark")  # see test_pages.py
+pytestmark = pytest.mark.xdist_group("figures")
 DRAWN = TEXT * PER_INCH / 72  # pixels: the text of a figure that is shown at its own size
 SMALLEST = 10  # CSS pixels of text that can be read
 FIRST_LOAD = 600_000  # bytes
@@ -80,16 +80,9 @@ def test_there_are_thirteen_chapters():
 
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("path", SHOWN)
-def test_the_first_screen_shows_a_picture(opened, path, screen):
+def test_a_picture_is_in_the_first_screen_and_all_are_sharp_and_can_be_read(opened, path, screen):
     page = opened(path, screen)
     assert page.evaluate(FIRST) < SCREENS[screen][1]
-    page.close()
-
-
-@pytest.mark.parametrize("screen", SCREENS)
-@pytest.mark.parametrize("path", SHOWN)
-def test_pictures_are_sharp_and_their_text_can_be_read(opened, path, screen):
-    page = opened(path, screen)
     checks.look(page)
     seen = page.evaluate(SIZES)
     assert seen["images"]
