@@ -8,6 +8,7 @@ in any other run.  Nothing is skipped: what has not its turn is not among the te
 import os
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from tools.run_tests import turn
 
@@ -30,8 +31,8 @@ def has_turn(name: str) -> bool:
     return number() is None or half == number() % 2
 
 
-def some(names: Sequence[str], every: int = 2) -> list[str]:
-    """Of a list every second, or third, name: of each commit its own, each as often as the others.
+def some(names: Sequence[Any], every: int = 2) -> list[Any]:
+    """Of a list every second, or third, thing: of each commit its own, each as often as the others.
 
     Drawn by other digits of the commit than the halves are.
     """

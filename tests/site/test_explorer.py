@@ -9,6 +9,7 @@ import pytest
 import torch
 from pages import FOLDER
 
+from tests import turns
 from zerocam import plots
 from zerocam.lab import explorer
 from zerocam.metrics import normalise
@@ -109,7 +110,7 @@ def close(ours: list[float], truth: torch.Tensor) -> bool:
 
 
 def test_the_numbers_are_those_of_zerocam(compute, originals):
-    many = states(60, seed=0)
+    many = turns.some(states(60, seed=0))
     for state, ours in zip(many, compute(many), strict=True):
         truth = originals[state["example"]].explain(state)
         for name, value in truth.items():
@@ -338,7 +339,7 @@ def said_of(text: str, before: dict, now: dict, state: dict) -> list[str]:
 
 @pytest.mark.slow
 def test_the_sentence_is_true_in_every_state(page, site, originals):
-    many, wrong = states(120, seed=3), {}
+    many, wrong = turns.some(states(120, seed=3)), {}
     rng = random.Random(4)
     for state in many:  # a state with few changes says most
         for key in REWRITE:
