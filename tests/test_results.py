@@ -33,7 +33,7 @@ CHANCE = 2e-5 / len(NUMBERS)
 ASKED = {"input_codings": 4, "dropped": 4}  # seeds to compute again; of the others, one
 # The dearest take turns, the others are computed again each time: see turns.py.
 TURN = dict.fromkeys(ENCODINGS, "encodings")
-TURN |= {name: name for name in ("transformer_heads", "photographs", "sight")}
+TURN |= {name: name for name in ("transformer_heads", "photographs", "lites", "sight")}
 AGAIN = [name for name in NAMES if name not in TURN or turns.has_turn(TURN[name])]
 # Of the seven recipes, those that have their turn: each is a training of its own.
 RECIPES = tuple(turns.some(evidence.RECIPES, 3))
