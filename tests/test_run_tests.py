@@ -77,7 +77,14 @@ def test_the_whole_sweep_gives_all_their_turn():
     todo = run_tests.portable(run_tests.SETTINGS, None)
     wide = [g for name, g in todo.items() if name.startswith(("tests, ", "pages, "))]
     assert len(wide) == len(run_tests.SETTINGS) + 1
+    wide.append(todo["what takes turns"])
     assert all(gate.setting["ZEROCAM_TURNS"] == "all" for gate in wide)
+    for path in (ROOT / "tests").glob("test_*.py"):  # no file with turns is left out of all
+        part = path.stem.removeprefix("test_")
+        if "turns." in path.read_text() and part != "run_tests":
+            asked = [g for g in wide[:-2] if f"--ignore={path.relative_to(ROOT)}" not in g.command]
+            assert bool(asked) == (part not in run_tests.TURNS), part
+            assert asked or f"tests/{path.name}" in wide[-1].command
 
 
 def test_what_is_dear_takes_turns_and_each_has_its_turn(monkeypatch):

@@ -54,6 +54,8 @@ MACHINERY = (
     *("ledger", "moved", "page", "paper", "refusals", "release", "repository", "run_tests"),
     *("walls", "workflows"),
 )
+# Those of them in which something takes turns from commit to commit: tests/turns.py.
+TURNS = ("cluster", "course", "hub")
 # The notebooks that train a network, so that another rounding has the longest way to grow.
 TRAIN = ("04", "05", "06", "07", "08")
 
@@ -181,6 +183,9 @@ def portable(names: Iterable[str], sample: int | None) -> dict[str, Gate]:
     if set(SETTINGS) <= set(names):
         known = gates()
         found |= {"browser": known["browser"], "book": known["book"]}
+        found["what takes turns"] = Gate(
+            package(*(f"tests/test_{part}.py" for part in TURNS)), 200, {"ZEROCAM_TURNS": "all"}
+        )
         found["pages, other fonts"] = replace(
             known["site"], setting={"ZEROCAM_PAGES": "all", "ZEROCAM_TURNS": "all"}, seconds=500
         )
