@@ -37,6 +37,7 @@ EMPTIED = """(dense) => {
   const boxes = all.map((e) => e.getBoundingClientRect());
   all.forEach((e, i) => {
     const held = document.createElement("span");
+    held.textContent = "x"; // a box without words would not be asked whether it can be reached
     held.style.cssText = `display: inline-block; width: ${Math.max(sizes[i][0], boxes[i].width)}px;`
       + `height: ${Math.max(sizes[i][1], boxes[i].height)}px`;
     e.replaceChildren(held);
