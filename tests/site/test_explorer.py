@@ -9,11 +9,12 @@ import pytest
 import torch
 from pages import FOLDER
 
+from tests import turns
 from zerocam import plots
 from zerocam.lab import explorer
 from zerocam.metrics import normalise
 
-pytestmark = pytest.mark.xdist_group("dark")  # see test_pages.py
+pytestmark = pytest.mark.xdist_group("explorer")  # one page for all
 TOLERANCE = 1e-4  # relative; features are stored as float32
 REWRITE = {
     "shift": -0.7,
@@ -72,6 +73,11 @@ def page(browser, site):
     context.close()
 
 
+@pytest.fixture(scope="module")
+def originals():
+    return explorer.originals()
+
+
 @pytest.fixture
 def compute(page, site):
     """`compute` of the module for a list of states."""
@@ -103,8 +109,8 @@ def close(ours: list[float], truth: torch.Tensor) -> bool:
     return bool(gap <= TOLERANCE * truth.abs().max().clamp(min=1e-9))
 
 
-def test_the_numbers_are_those_of_zerocam(compute):
-    originals, many = explorer.originals(), states(60, seed=0)
+def test_the_numbers_are_those_of_zerocam(compute, originals):
+    many = turns.some(states(60, seed=0))
     for state, ours in zip(many, compute(many), strict=True):
         truth = originals[state["example"]].explain(state)
         for name, value in truth.items():
@@ -181,9 +187,9 @@ def test_a_class_is_chosen_by_a_click_and_a_slider_by_a_touch(start):
     assert state_of(page)["shift"] < -1
 
 
-def test_the_pictures_say_their_numbers(start):
+def test_the_pictures_say_their_numbers(start, originals):
     page = start
-    truth, moved = (explorer.originals()["photo"].explain(s)["M"] for s in ({}, {"shift": -1.1}))
+    truth, moved = (originals["photo"].explain(s)["M"] for s in ({}, {"shift": -1.1}))
     label = page.locator(".zx-maps canvas").first.get_attribute("aria-label")
     assert f"to {truth.max():.2f}" in label
     assert f"{int((truth > 0).sum())} of 98 positions above zero" in label
@@ -337,8 +343,8 @@ def said_of(text: str, before: dict, now: dict, state: dict) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_sentence_is_true_in_every_state(page, site):
-    originals, many, wrong = explorer.originals(), states(120, seed=3), {}
+def test_the_sentence_is_true_in_every_state(page, site, originals):
+    many, wrong = turns.some(states(120, seed=3)), {}
     rng = random.Random(4)
     for state in many:  # a state with few changes says most
         for key in REWRITE:
@@ -378,8 +384,8 @@ def test_the_sentence_is_true_in_every_state(page, site):
         ),
     ],
 )
-def test_a_sentence_that_is_not_true_is_found(text, part):
-    o, state = explorer.originals()["photo"], explorer.START | {"shift": -1.1}
+def test_a_sentence_that_is_not_true_is_found(originals, text, part):
+    o, state = originals["photo"], explorer.START | {"shift": -1.1}
     assert part in said_of(text, o.explain({}), o.explain(state), state)
 
 

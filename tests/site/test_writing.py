@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from zerocam import activations, grad_cam, imagenet
 from zerocam.lab import write
 
-pytestmark = pytest.mark.xdist_group("dark")  # see test_pages.py
+pytestmark = pytest.mark.xdist_group("writing")  # one page for all
 PATH = "book/write.html"
 SCALE = 1e-3  # of the colour scale: features are stored in 65,535 steps
 Z, WIDTH = 392, 28
