@@ -14,7 +14,7 @@ from docutils.utils import new_document
 from PIL import Image
 from py_mini_racer import JSEvalException
 
-from book._ext.zerobook import formulas, lean
+from book._ext.zerobook import boxes, formulas, lean, measured
 
 ROOT = Path(__file__).parents[1]
 
@@ -201,6 +201,25 @@ def test_no_line_starts_with_the_stop_behind_a_formula(tex, behind, held):
     stop = behind[: len(behind) - len(behind.lstrip(").,"))]
     assert html.removesuffix("</span>" if held else "").endswith(f"</span>{stop}")
     assert paragraph[2] == behind.removeprefix(stop)
+
+
+def test_a_number_stays_with_its_per_cent_sign_and_an_option_is_one_word():
+    code = [nodes.literal("", text) for text in ("7 % 2", "--port", "a --port", "--a " * 9)]
+    words = [nodes.Text("by 7 % of"), nodes.comment("", "n"), nodes.Text(" % and x % y")]
+    document = new_document("page")
+    document += nodes.paragraph("", "", *words, *code)
+    boxes._keep_together(document)
+    (paragraph,) = document.children
+    assert paragraph.astext().startswith("by 7\u00a0% ofn\u00a0% and x % y7 % 2")
+    assert [part["classes"] for part in code] == [[], ["option"], [], []]
+    assert measured._set("14 x 14, 50%, max") == "14\u00a0×\u00a014, 50\u00a0%, max"
+
+
+def test_the_lead_of_a_chapter_is_no_other_paragraph_about_the_question():
+    for start, classes in {"The question.": ["lead"], "The question:": []}.items():
+        paragraph = nodes.paragraph("", "", nodes.strong("", start), nodes.Text(" A bias"))
+        boxes._section(nodes.section("", nodes.title("", "Title"), paragraph))
+        assert paragraph["classes"] == classes
 
 
 @pytest.mark.slow

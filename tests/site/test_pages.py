@@ -170,6 +170,7 @@ def test_a_shared_link_has_a_picture_and_a_text(visited):
     for path in PAGES:
         meta = visited(path, "light").seen["meta"]
         assert meta["og:title"].strip()
+        assert "<" not in meta["og:title"]
         assert meta["og:site_name"] == "What Does Zero Mean?"
         assert meta["og:image"].endswith("_static/card.png")
         assert len(meta["og:image:alt"].split()) > 4

@@ -9,6 +9,7 @@
     ✓ A1: …, a line that a cell printed        check, with a link to the claim
     a table with a column "Verdict"            its first word is a chip
     a folded cell                              its label says what is in it: imports, preparation
+    7 %, --port                                never broken between two lines
 
 So a notebook reads the same in JupyterLab, and needs no directive.
 """
@@ -25,6 +26,11 @@ IMPORTS = re.compile(r"(import|from) ")
 FIGURE = re.compile(r"Figure (\d+)\. ")
 CHECK = re.compile(r"✓ (?:([A-Z]\d+): )?(.*?)((?:; \w+ = [^;]+)*)$")
 CLAIMS = "book/claims"
+PER_CENT = re.compile(r"(?:(?<=\d)|^)[ \n]%")  # a number may end in a comment, so in another text
+CODES = (
+    nodes.literal | nodes.literal_block | nodes.raw | nodes.comment | nodes.math | nodes.math_block
+)
+OPTION = 24  # letters: a longer line of options may break
 ENDINGS = {"Zero in the wild": "wild", "What we know now": "known", "Exercises": "exercises"}
 VERDICTS = {"right": "yes", "yes": "yes", "half": "half", "weakly": "half", "likely": "half"}
 VERDICTS |= {"no": "no"}
@@ -77,7 +83,7 @@ def _section(section: nodes.Element) -> None:
     while at < len(section.children):
         node, after = section.children[at], section.children[at + 1 :]
         start = _begins(node)
-        if start.startswith("The question"):
+        if start == "The question.":
             node["classes"].append("lead")
         elif figure := FIGURE.match(start):
             node["classes"].append("caption")
@@ -147,6 +153,16 @@ def _close_up(doctree: nodes.document) -> None:
             text.parent.replace(text, nodes.Text(text.rstrip()))
 
 
+def _keep_together(doctree: nodes.document) -> None:
+    """No line ends between a number and its per cent sign, or inside an option such as --port."""
+    for text in list(doctree.findall(nodes.Text)):
+        if PER_CENT.search(text) and not isinstance(text.parent, CODES):
+            text.parent.replace(text, nodes.Text(PER_CENT.sub("\u00a0%", text)))
+    for code in doctree.findall(nodes.literal):
+        if code.astext().startswith("--") and len(code.astext()) < OPTION:
+            code["classes"].append("option")
+
+
 def _name_folds(doctree: nodes.document) -> None:
     for cell in doctree.findall(nodes.container):
         fold = cell.children[0] if len(cell.children) == 1 else None  # the cell shows nothing
@@ -165,6 +181,7 @@ def draw(app, doctree: nodes.document, name: str) -> None:
         _section(section)
     if name == "book/answer":
         _close_up(doctree)
+    _keep_together(doctree)
     _name_folds(doctree)
     for block in list(doctree.findall(nodes.literal_block)):
         if "stream" in block["classes"] and any(map(CHECK.match, block.astext().split("\n"))):

@@ -1,9 +1,20 @@
 """``{measured} NAME`` draws book/measured/NAME.json: rows of a measurement, where it was made."""
 
 import json
+import re
 from pathlib import Path
 
 from .directive import Markdown, table
+
+
+def _set(value: str) -> str:
+    r"""14 x 14 and 50% as the book sets them, in one line.
+
+    >>> print(ascii(_set("14 x 14, 50%")))
+    '14\xa0\xd7\xa014, 50\xa0%'
+    """
+    value = re.sub(r"(?<=\d) x (?=\d)", "\u00a0×\u00a0", value)
+    return re.sub(r"(?<=\d)%", "\u00a0%", value)
 
 
 def file_of(root: Path, name: str) -> Path:
@@ -16,7 +27,7 @@ def in_words(path: Path) -> list[str]:
     stored = json.loads(path.read_text(encoding="utf-8"))
     rows, made = stored["rows"], stored["made"]
     texts = all(isinstance(value, str) for row in rows for value in row.values())
-    cells = [[str(value) for value in row.values()] for row in rows]
+    cells = [[_set(str(value)) for value in row.values()] for row in rows]
     day = f" on {made['date']}" if "date" in made else ""
     memory = f", {made['memory']}" if "memory" in made else ""
     others = set(made) - {"command", "date", "platform", "cores", "memory", "python", "torch"}

@@ -6,7 +6,8 @@ card that are not there, and it asks for no large picture; so it does not take t
 """
 
 import os
-from html import escape
+import re
+from html import escape, unescape
 
 from docutils import nodes
 
@@ -26,10 +27,11 @@ def _describe(doctree, length=200):
 
 def _meta(app, pagename, templatename, context, doctree):
     base = f"{SITE}/" if SITE else context["pathto"]("", 1)
+    title = unescape(re.sub(r"<[^>]*>", "", context.get("title") or ""))  # it is HTML
     tags = {
         "og:type": "article",
         "og:site_name": app.config.html_title,
-        "og:title": context.get("title") or app.config.html_title,
+        "og:title": title or app.config.html_title,
         "og:description": (text := _describe(doctree)),
         "og:image": f"{base}_static/card.png",
         "og:image:alt": CARD,
