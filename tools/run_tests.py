@@ -70,7 +70,9 @@ class Gate:
     one_core: bool = False  # two of these in a row run side by side
 
 
-TYPES = Gate([sys.executable, "-m", "mypy"], 3)  # 20 the first time, until it has its cache
+TYPES = Gate(
+    [sys.executable, "-m", "mypy"], 3, one_core=True
+)  # 20 the first time, until it has its cache
 
 
 class Outcome(NamedTuple):
@@ -118,7 +120,7 @@ def elsewhere(n: int) -> Gate:
         "--sample",
         str(n),
     ]
-    return Gate(script, 110)
+    return Gate(script, 85)
 
 
 def gates() -> dict[str, Gate]:
@@ -128,14 +130,14 @@ def gates() -> dict[str, Gate]:
     return {
         "style": Gate([*RUFF, "check", "."], 1),
         "format": Gate([*RUFF, "format", "--check", "."], 1),
-        "types": TYPES,
         "browser": Gate([sys.executable, "-m", "tools.browser"], 2),
-        "package": Gate(package(), 280),
-        "notebooks": Gate(nbval(["notebooks"]), 190),
+        "package": Gate(package(), 310),
+        "notebooks": Gate(nbval(["notebooks"]), 165),
+        "types": TYPES,
         # From the outputs that are stored, which the gate before has just found again.
         "book": Gate(["make", "book", "ZEROCAM_EXECUTE=off", venv], 80, one_core=True),
-        "mutants": Gate([sys.executable, "tests/mutants.py"], 190, one_core=True),
-        "site": Gate([*PYTEST, *ALONE, *BY_GROUP, "tests/site"], 200),
+        "mutants": Gate([sys.executable, "tests/mutants.py"], 110, one_core=True),
+        "site": Gate([*PYTEST, *ALONE, *BY_GROUP, "tests/site"], 240),
         "elsewhere": elsewhere(turn()),
     }
 
@@ -177,7 +179,7 @@ def portable(names: Iterable[str], sample: int | None) -> dict[str, Gate]:
         every = {"ZEROCAM_TURNS": "all"} if sample is None else {}
         every |= {"ZEROCAM_ALL_FAMILIES": "1"} if sample is None and i == 0 else {}
         trained = TRAIN if sample is None else [TRAIN[sample // 8 % len(TRAIN)]]
-        seconds = (400, 150) if sample is None else (70, 40)
+        seconds = (400, 150) if sample is None else (50, 35)
         found[f"tests, {name}"] = Gate(package(*some), seconds[0], SETTINGS[name] | every)
         found[f"notebooks, {name}"] = Gate(nbval(notebooks(trained)), seconds[1], SETTINGS[name])
     if set(SETTINGS) <= set(names):
