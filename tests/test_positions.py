@@ -288,6 +288,6 @@ def test_a_strip_that_moves_everything_does_not_hide_the_others():
 
 
 def test_what_is_near_must_also_be_in_order():
-    found = layers._Strongest(8, torch.tensor([3, 4]), torch.ones(2))
+    found = layers._Strongest(torch.eye(8)[:, 3:5] + 0.1, torch.tensor([3, 4]), torch.ones(2))
     assert layers._placed(found, torch.tensor([0, 1]), 2) == 1
     assert layers._placed(found, torch.tensor([1, 0]), 2) == 0  # as near, and mirrored
