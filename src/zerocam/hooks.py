@@ -49,6 +49,7 @@ Layer = str | nn.Module
 Reshape = Callable[[Tensor], Tensor]
 Hook = Callable[[nn.Module, Any, Any], Any]
 
+LOOK: list[Callable[[nn.Module, Inputs, str, Tensor], None]] = []  # `zerocam.layers` looks here
 OF_TORCH = frozenset(vars(nn.Module()))  # the attributes that every module has
 
 
@@ -319,8 +320,6 @@ def run(
     <BLANKLINE>
              [[0.5000, 0.5000]]]]))
     """
-    from zerocam import layers  # which is made of this module
-
     refuse_bad_input(model, x)
     name, module = find_layer(model, layer)
 
@@ -342,7 +341,8 @@ def run(
             raise LayerRefused(f"layer {name!r}", rows, "one for each image", mend)
         refuse_non_finite(A, "activations")
         if reshape is None and images(x).ndim < 5:
-            layers.refuse_another_layout(model, x, name, A)
+            for refuse in LOOK:
+                refuse(model, x, name, A)
         if scores and classes:
             refuse_bad_scores(y, len(A))
         if scores and not reaches(y, cut.found()):

@@ -62,10 +62,10 @@ def suggest_layer(
 
     Raises `Refused` when no layer is left, with what was passed over, and as `grad_cam` does.
 
-    >>> parts = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    >>> where, why = suggest_layer(nn.Sequential(*parts, nn.Linear(2, 3)), torch.ones(1, 1, 8, 8))
+    >>> parts = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    >>> where, why = suggest_layer(nn.Sequential(*parts, nn.Linear(8, 3)), torch.ones(1, 1, 8, 8))
     >>> print(where, why, sep="; ")
-    {'layer': '1'}; the last layer with positions the scores listen to: 2 channels, 6 x 6; \
+    {'layer': '1'}; the last layer with positions the scores listen to: 8 channels, 6 x 6; \
 activations are never negative
     """
     seen, x, asked = _seen(model, x, target)
@@ -421,6 +421,9 @@ def refuse_another_layout(
             got += ": channels last (N, h, w, K)"
             mend = "pass reshape=zerocam.channels_first"
         raise LayerRefused(f"layer {name!r}", got, wanted, mend)
+
+
+hooks.LOOK.append(refuse_another_layout)
 
 
 def _strips(x: Tensor) -> Iterator[Tensor]:
