@@ -33,6 +33,7 @@ PLACED = 0.75  # the share of positions that must answer most to a strip near th
 IN_ORDER = 0.8  # the correlation of their rows with the strips that they answer to
 MIDDLE = 0.6  # a map of the whole image spreads over no less of it
 OFF = 0.3  # of the image: so far its first and last row may lie from the strips that move them
+FEW, SURE = 4, 1.2  # so few rows must answer so many times more clearly than alike
 FLAT = 0.7  # tokens without a place answer so much less clearly than the others
 HELD = 2  # times the largest output: so much is held of the layers that are tried at a time
 MANY = 8  # channels that a network with channels last has at least
@@ -392,7 +393,7 @@ def _grids(model: nn.Module, x: Inputs, layers: list[_Seen]) -> dict[str, Grid |
     return found
 
 
-def refuse_another_layout(
+def _refuse_another_layout(
     model: nn.Module, x: Inputs, name: str, A: Float[Tensor, "N K h w"]
 ) -> None:
     """`LayerRefused` where A, taken for (N, K, h, w), proves to be something else.
@@ -423,7 +424,7 @@ def refuse_another_layout(
         raise LayerRefused(f"layer {name!r}", got, wanted, mend)
 
 
-hooks.LOOK.append(refuse_another_layout)
+hooks.LOOK.append(_refuse_another_layout)
 
 
 def _strips(x: Tensor) -> Iterator[Tensor]:
@@ -498,6 +499,8 @@ def _placed(found: _Strongest, at: Int[Tensor, " _"], n: int) -> float:
     each = torch.zeros(n).index_add(0, at, near.float()) / at.bincount(minlength=n)
     if n > 1 and (_order(found, at) <= IN_ORDER or not _whole(found, at, n)):
         return 0.0
+    if 1 < n <= FEW and found.clear.mean() * S < SURE:
+        return 0.0  # so few are in order by chance, once many layers are tried
     return 0.0 if len(at) > n and each.min() < 0.5 else near.double().mean().item()
 
 
