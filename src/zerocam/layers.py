@@ -399,15 +399,16 @@ def _refuse_another_layout(
     """`LayerRefused` where A, taken for (N, K, h, w), proves to be something else.
 
     It is tried where the sizes raise a doubt: no square patches give this h and w, or they would
-    give K and h as well, as of channels last; or rows sum to 1, as in an attention matrix.  What a
-    layer has proved to be is remembered, and is not tried again.
+    give K and h as well, as of channels last; or rows sum to 1, as in an attention matrix.  A few
+    positions raise none: they would prove nothing.  What a layer has proved to be is remembered,
+    and is not tried again.
     """
     _, K, h, w = A.shape
     H, W = (1, *answers.images(x).shape[2:])[-2:]
     last = min(K, w) >= MANY and _one_patch((K, h), (H, W))
     attends = h == w > 2 and bool((A[0, 0] >= 0).all() and (A[0, 0].sum(1) - 1).abs().max() < 1e-3)
     known = (K, h, w, H, W) in _TOLD.get(model.get_submodule(name), ())
-    if known or (_one_patch((h, w), (H, W)) and not last and not attends):
+    if known or h * w <= FEW**2 or (_one_patch((h, w), (H, W)) and not last and not attends):
         return
     tried = copy.deepcopy(model) if model.training else model  # which batches move: y needs it
     grid = _grids(tried, x, [_Seen(name, (1, K, h, w), True, False, False)])[name]
