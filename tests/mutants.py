@@ -441,7 +441,7 @@ MUTANTS = [
      "test_positions.py::test_a_branch_beside_a_class_token_goes_round"),
     ("layers", "1 if len(shape) == 3 and shape[1] == 1 else None", "None",
      "test_positions.py::test_a_class_token_may_stand_anywhere_and_the_batch_second"),
-    ("layers", "answers / answers.mean(1, keepdim=True)", "answers * answers.mean(1, keepdim=True)",
+    ("layers", "moved / moved.mean(1, keepdim=True)", "moved * moved.mean(1, keepdim=True)",
      "test_positions.py::test_a_strip_that_moves_everything_does_not_hide_the_others"),
     ("layers", "pools = free and resized and 1 < math.prod(shape) != math.prod(got)",
      'pools = "Pool" in type(module).__name__',
