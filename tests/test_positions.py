@@ -337,7 +337,7 @@ def test_a_row_without_a_place_is_no_row_of_a_map():
     noisy = layers._Strongest(torch.ones(8, 64), (torch.arange(64) // 8), torch.ones(64))
     noisy.moved.copy_(torch.eye(8)[:, torch.arange(64) // 8] + 0.1)
     assert layers._placed(noisy, torch.arange(64) // 8, 8) == 1
-    noisy.strip[:8] = torch.tensor([7, 0, 5, 6, 3, 4, 7, 5])  # one row answers to any strip
+    noisy.strip[:8] = torch.tensor([3, 0, 4, 3, 3, 4, 3, 1])  # one row answers to others
     assert layers._placed(noisy, torch.arange(64) // 8, 8) == 0
 
 
@@ -568,3 +568,13 @@ def test_a_branch_beside_a_class_token_goes_round(extra):
         zerocam.suggest_layer(drawn(Beside, extra), image())
     assert "not 'blocks.1.norm': part of the image goes round it" in str(refused.value)
     assert zerocam.suggest_layer(drawn(Tokens, extra), image())[0]["layer"] == "blocks.1.norm"
+
+
+def test_few_rows_in_order_must_be_clear():
+    """Three rows may be in order by chance: they count only if each answers to its own strips."""
+    at = torch.arange(3)
+    own = torch.eye(8)[:, [1, 4, 6]]
+    assert layers._placed(layers._strongest(own + 1.0), at, 3) == 1
+    assert layers._placed(layers._strongest(own + 20.0), at, 3) == 0
+    five = torch.eye(8)[:, [0, 2, 4, 5, 7]] + 20.0  # five are hardly ever
+    assert layers._placed(layers._strongest(five), torch.arange(5), 5) == 1
