@@ -14,8 +14,8 @@ EACH = "channel"  # one of ("channel", "image", "position")
 def right(A):
     """Return the activations `A` (N, K, h, w), brought from {LOW} to {HIGH}.
 
-    Each {EACH} of an image has its own lowest value, which becomes {LOW}, and its own highest, which
-    becomes {HIGH}; where all are equal they become {LOW}.
+    Images are treated one by one. In them, each {EACH} has its own lowest value, which becomes
+    {LOW}, and its own highest, which becomes {HIGH}; where all are equal they become {LOW}.
     """
     over = {"channel": (2, 3), "image": (1, 2, 3), "position": (1,)}[EACH]
     low, high = A.amin(over, keepdim=True), A.amax(over, keepdim=True)
