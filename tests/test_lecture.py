@@ -154,3 +154,21 @@ def test_the_library_is_the_pinned_one():
     version = re.search(r"reveal\.js ([\d.]+)", page.library("dist/reveal.js"))[1]
     assert f"**reveal.js `{version}`.**" in third
     assert "MIT" in page.library("dist/reveal.js")[:200]
+
+
+def test_the_short_lecture_takes_its_minutes():
+    """The slides that the guide names for 45 minutes take 45 minutes."""
+    minutes, named = re.search(r"With (\d+) minutes: slides ([^(]*) \(", GUIDE).groups()
+    shown = []
+    for part in re.findall(r"\d+(?: to \d+)?", named):
+        first, _, last = part.partition(" to ")
+        shown += range(int(first), int(last or first) + 1)
+    assert sum(FIRST[n - 1]["minutes"] for n in shown) == int(minutes)
+
+
+def test_the_two_questions_are_asked_in_one_wording():
+    asked = [slide["text"] for slide in FIRST if slide.get("text", "").startswith("**1.** ")]
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+    rule = "You keep the slip."
+    assert sum(rule in slide["say"] + slide["ask"] for slide in FIRST) == 2
