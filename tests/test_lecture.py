@@ -172,3 +172,8 @@ def test_the_two_questions_are_asked_in_one_wording():
     assert asked[0] == asked[1]
     rule = "You keep the slip."
     assert sum(rule in slide["say"] + slide["ask"] for slide in FIRST) == 2
+
+
+def test_the_right_option_of_a_vote_has_no_usual_place():
+    places = [slide["right"] for slide in talk.slides() if "options" in slide]
+    assert max(places.count(place) for place in (1, 2, 3)) <= -(-len(places) // 3)
