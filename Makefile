@@ -5,10 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 SITE := _build/html
-FRESH := _build/.fresh
 # pip installs, or uv where its variable names a build of PyTorch: UV_TORCH_BACKEND=cpu make book
 INSTALL := $(if $(UV_TORCH_BACKEND),uv pip install,pip install --disable-pip-version-check) --quiet
-INPUTS := $(shell find src book/measured -type f ! -name '*.pyc' 2>/dev/null)
 
 # The kernel of a notebook is the environment's, whatever kernels the user has.
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -42,17 +40,11 @@ $(STAMP): pyproject.toml requirements.lock
 	$(BIN)/python -m $(INSTALL) -c requirements.lock -e '.[book,test,course]'
 	touch $@
 
-# Jupyter's cache knows the cells of a notebook, not the package and the results they read: drop it when those change.
-$(FRESH): $(STAMP) $(INPUTS)
-	rm -rf _build/.jupyter_cache
-	mkdir -p _build && touch $@
-
-book: $(STAMP) $(FRESH)
-	rm -rf $(SITE)
+book: $(STAMP)
 	$(BIN)/jupyter-book build . --toc book/_toc.yml -W -n --keep-going --all
 	@echo "The book is built. Open $(SITE)/index.html, or run: make serve"
 
-pdf: $(STAMP) $(FRESH)
+pdf: $(STAMP)
 	$(BIN)/python -m tools.browser
 	$(BIN)/jupyter-book build . --toc book/_toc.yml --builder singlehtml -W -n --keep-going --all
 	$(BIN)/python -m tools.pdf

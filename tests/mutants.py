@@ -6,6 +6,7 @@ adds one.  The test must run and fail, without the help of the shape checks, whi
 most tests.  The working tree is never touched: a mutant lives in a copy of the package.
 """
 
+import compileall
 import gc
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "zerocam"
+NOT_NEEDED = ("cacheprovider", "nbval", "anyio")  # plugins of pytest
 LIMIT = 600  # seconds without a verdict: a test hangs, or its process has died
 
 MUTANTS = [
@@ -679,16 +681,19 @@ def test_of(mutant: tuple[str, ...]) -> str:
     return f"tests/{named}"
 
 
-def mutate(mutant: tuple[str, ...] | None, folder: str) -> None:
+def mutate(mutant: tuple[str, ...] | None, folder: str, package: Path = PACKAGE) -> None:
     """Write the package, with the mutant's one change if there is one, into a folder."""
     copy = Path(folder) / "zerocam"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(package, copy)
     if mutant is None:
         return
     module, right, wrong = mutant[:3]
     source = (copy / f"{module}.py").read_text(encoding="utf-8")
     if (n := source.count(right)) != 1:
         raise ValueError(f"{module}.py holds {right!r} {n} times; wanted once: mend the mutant")
+    place = copy / module
+    for compiled in place.parent.glob(f"__pycache__/{place.name}.*"):  # of the right version
+        compiled.unlink()
     (copy / f"{module}.py").write_text(source.replace(right, wrong), encoding="utf-8")
 
 
@@ -697,16 +702,17 @@ def passes(trial: tuple) -> bool:
     import pytest
 
     gc.freeze()  # what was imported before the fork stays: no need to look through it each time
-    mutant, *tests = trial
+    package, mutant, *tests = trial
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
-        mutate(mutant, folder)
+        mutate(mutant, folder, package)
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
         sys.dont_write_bytecode = True
         os.environ["PYTHONPATH"] = folder
         # No -x: it can turn a file that cannot be collected, code 2, into a failed test, code 1.
         code = pytest.main(
-            ["-q", "--assert=plain", "--tb=native", "-p", "no:cacheprovider", "-p", "no:nbval"]
+            ["-q", "--assert=plain", "--tb=native"]
+            + [part for name in NOT_NEEDED for part in ("-p", f"no:{name}")]
             + ["--hypothesis-profile=mutants", "-o", "addopts="]  # without the shape checks
             + ["-o", f"pythonpath={folder} ."]  # the mutant stands before the package
             + [str(ROOT / test) for test in tests]
@@ -725,7 +731,16 @@ def main(modules: list[str]) -> int:
     os.chdir(ROOT)
     mutants = [m for m in MUTANTS if not modules or m[0] in modules]
     tests = sorted({test_of(m) for m in mutants})
-    trials = [(None, *tests), *((m, test_of(m)) for m in mutants)]
+    with tempfile.TemporaryDirectory() as folder:  # compiled once, but for what a mutant changes
+        package = Path(folder) / "zerocam"
+        shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+        compileall.compile_dir(package, quiet=1)
+        trials = [(package, None, *tests), *((package, m, test_of(m)) for m in mutants)]
+        return judge(mutants, trials)
+
+
+def judge(mutants: list[tuple[str, ...]], trials: list[tuple]) -> int:
+    """The verdicts of all trials, the first of which is the clean package."""
     alive = []
     # Each trial has a process of its own, forked from one that has imported torch and the like but
     # has no threads, which macOS allows to those who ask.
@@ -735,7 +750,7 @@ def main(modules: list[str]) -> int:
     context.set_forkserver_preload(heavy)
     with context.Pool(2, maxtasksperchild=1) as pool:
         verdicts = pool.imap(passes, trials)
-        for mutant, *_ in trials:
+        for _, mutant, *tests in trials:
             try:
                 passed = verdicts.next(timeout=LIMIT)
             except multiprocessing.TimeoutError:

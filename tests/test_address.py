@@ -1,6 +1,7 @@
 """The one setting of the address: which buttons it turns on, and what the wheel says of it."""
 
 import importlib.util
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,6 +43,15 @@ def test_a_button_for_colab_leads_to_the_branch_of_its_own():
     address._lead_to_colab_branch(None, "", "", context, None)
     for button, place in zip(buttons, urls.values(), strict=True):
         assert f"/{place}/" in button["url"]
+
+
+@pytest.mark.parametrize("given", ["https://github.com/someone/zero", ""])
+def test_the_line_that_installs_needs_no_address(monkeypatch, given):
+    monkeypatch.setattr(address, "ADDRESS", given)
+    lines = address.Install.lines(None)
+    line = lines[lines.index("```bash") + 1]
+    assert shlex.split(line)[2:] == ([f"zerocam @ git+{given}@main"] if given else ["."])
+    assert ("folder" in lines[0]) == (not given)
 
 
 @pytest.mark.parametrize("given", ["https://github.com/someone/zero.git", ""])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import turns
 from zerocam.lab.nets import SceneNet
 from zerocam.lab.scenes import digit_scenes
 from zerocam.lab.studies import STUDIES, load, run
@@ -54,11 +55,13 @@ def test_two_processes_give_the_serial_numbers(studies, serial):
     assert found.seeds == run("short_training", range(6)).seeds == serial
 
 
-@pytest.mark.filterwarnings("default")
-def test_a_cluster_that_loses_a_worker_gives_the_serial_numbers(studies, serial, tmp_path):
-    from distributed import LocalCluster
+if turns.has_turn("cluster"):  # in every second commit: turns.py
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        result = run("fragile", range(6), scheduler=cluster.scheduler_address, folder=tmp_path)
-    assert not studies.exists()  # somebody did die
-    assert result.seeds == load("fragile", tmp_path).seeds == serial
+    @pytest.mark.filterwarnings("default")
+    def test_a_cluster_that_loses_a_worker_gives_the_serial_numbers(studies, serial, tmp_path):
+        from distributed import LocalCluster
+
+        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+            result = run("fragile", range(6), scheduler=cluster.scheduler_address, folder=tmp_path)
+        assert not studies.exists()  # somebody did die
+        assert result.seeds == load("fragile", tmp_path).seeds == serial

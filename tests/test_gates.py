@@ -236,12 +236,16 @@ def build(tmp_path):
         toc += "".join(f"- file: book/{name}\n" for name in pages if name != "index")
         (tmp_path / "book" / "_toc.yml").write_text(toc)
         (tmp_path / ".venv").symlink_to(sys.prefix)
-        command = ["make", "-f", str(ROOT / "Makefile"), "-o", ".venv/.stamp", "book"]
+        make = ("make", "-f", str(ROOT / "Makefile"), "-o", ".venv/.stamp", "book")
+        return run.command(*make, **env)
+
+    def command(*words: str, **env: str) -> tuple[int, str]:
         ours = ("ZEROCAM_", "MAKE", "MFLAGS")
         env = {k: v for k, v in os.environ.items() if not k.startswith(ours)} | env
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
         return done.returncode, done.stdout + done.stderr
 
+    run.command = command
     return run
 
 
@@ -261,6 +265,41 @@ def test_a_good_book_is_built_and_an_address_turns_its_buttons_on(build, tmp_pat
     assert f"{colab}/notebooks/01-page.ipynb" in page
     assert "{https://github.com/someone/zero}" in index.replace("</span><span", "")
     assert f'href="{address}"' in page
+
+
+def test_a_second_build_runs_what_has_changed_and_no_page_loses_its_style(build, tmp_path):
+    """By the line for pip alone: no make, and no --all, which reads every page anew."""
+    site, read = tmp_path / "_build" / "html", tmp_path / "src" / "read.txt"
+    read.parent.mkdir()
+    read.write_text("white")
+    other = "# Other\n\n::::{tab-set}\n:::{tab-item} One\nText.\n:::\n::::\n"
+    shows = "from PIL import Image\nImage.new('RGB', (40, 30))"
+    cells = [cell("print(open('../src/read.txt').read())", ""), cell(shows, "")]
+    code, log = build({"index": INDEX, "other": other}, *cells)
+    assert code == 0, log
+
+    def content() -> dict[str, bytes]:
+        """All files but the changed page, index.html, and the indexes."""
+        files = {str(p.relative_to(site)): p for p in site.rglob("*") if p.is_file()}
+        return {name: path.read_bytes() for name, path in files.items() if "index" not in name}
+
+    def again() -> dict[str, bytes]:
+        program = str(Path(sys.executable).parent / "jupyter-book")
+        code, log = build.command(program, "build", ".", "--toc", "book/_toc.yml", "-W", "-n")
+        assert code == 0, log
+        return content()
+
+    first = content()
+    assert b"white\n" in first["notebooks/01-page.html"]
+    assert {"_static/site.css", "_static/site.js", "book/other.html"} <= set(first)
+    (tmp_path / "book" / "index.md").write_text(INDEX + "\nAnother line.\n")
+    second = again()
+    assert "Another line." in (site / "book" / "index.html").read_text()
+    assert second == first
+    read.write_text("black")
+    third = again()
+    assert b"black\n" in third["notebooks/01-page.html"]
+    assert {name for name in first if third.get(name) != first[name]} == {"notebooks/01-page.html"}
 
 
 def test_the_build_rejects_a_failing_cell(build):

@@ -28,6 +28,7 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 import pytest
 
 from hub import walls
+from tests import turns
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kernels")]  # they can race for ports
@@ -317,8 +318,10 @@ if os.geteuid() == 0:  # without, the hub refuses to start
         (problem,) = walls.refusals(["root"], tmp_path / "absent", tmp_path / "class")
         assert "run make course first" in problem
 
-    def test_a_class_of_two_on_one_hub(hub):
-        """On one hub, since it takes its time to start."""
-        a_student_gets_in_finds_the_edition_and_keeps_the_work(hub)
-        a_student_who_climbs_falls(hub)
-        limits_hold(hub)
+    if turns.has_turn("hub"):  # in every second commit: turns.py
+
+        def test_a_class_of_two_on_one_hub(hub):
+            """On one hub, since it takes its time to start."""
+            a_student_gets_in_finds_the_edition_and_keeps_the_work(hub)
+            a_student_who_climbs_falls(hub)
+            limits_hold(hub)

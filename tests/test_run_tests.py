@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import turns
 from tools import run_tests
 
 ROOT = Path(__file__).parents[1]
@@ -55,8 +56,50 @@ def test_a_sample_is_one_setting_with_one_notebook_that_exists(sample):
     assert all(gate.setting == run_tests.SETTINGS[name] for gate in todo.values())
     ignored = [p[9:] for p in todo[f"tests, {name}"].command if p.startswith("--ignore=")]
     assert ignored == [p for p in ignored if (ROOT / p).exists()] != []
+    assert len(ignored) == len(set(ignored))
     (path,) = [part for part in todo[f"notebooks, {name}"].command if part.endswith(".ipynb")]
     assert (ROOT / path).exists()
+
+
+def test_every_setting_comes_to_every_file_with_numbers():
+    """Each commit asks a third of the files."""
+    every = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    every -= set(run_tests.MACHINERY)
+    settings = len(run_tests.SETTINGS)
+    for setting in range(settings):
+        asked = [every - set(run_tests.resting(setting + settings * i)) for i in range(3)]
+        assert set.union(*asked) == every
+        assert sum(map(len, asked)) == len(every)
+        assert max(map(len, asked)) - min(map(len, asked)) <= 1
+
+
+def test_the_whole_sweep_gives_all_their_turn():
+    todo = run_tests.portable(run_tests.SETTINGS, None)
+    wide = [g for name, g in todo.items() if name.startswith(("tests, ", "pages, "))]
+    assert len(wide) == len(run_tests.SETTINGS) + 1
+    wide.append(todo["what takes turns"])
+    assert all(gate.setting["ZEROCAM_TURNS"] == "all" for gate in wide)
+    for path in (ROOT / "tests").glob("test_*.py"):  # no file with turns is left out of all
+        part = path.stem.removeprefix("test_")
+        if "turns." in path.read_text() and part != "run_tests":
+            asked = [g for g in wide[:-2] if f"--ignore={path.relative_to(ROOT)}" not in g.command]
+            assert bool(asked) == (part not in run_tests.TURNS), part
+            assert asked or f"tests/{path.name}" in wide[-1].command
+
+
+def test_what_is_dear_takes_turns_and_each_has_its_turn(monkeypatch):
+    names = [name for half in turns.HALVES for name in half]
+    assert len(names) == len(set(names))
+    first, second = (sum(half.values()) for half in turns.HALVES)
+    assert abs(first - second) < 10
+    asked = {}
+    for n in (*range(12), None):
+        monkeypatch.setattr(turns, "number", lambda n=n: n)
+        asked[n] = {name for name in names if turns.has_turn(name)}
+        asked[n] |= {(every, x) for every in (2, 3) for x in turns.some("abcdefg", every)}
+        assert len(asked[n] & set(names)) < len(names) or n is None
+    assert set.union(*(asked[n] for n in range(12))) == asked[None]
+    assert len(asked[None]) == len(names) + 7 * 2
 
 
 def test_a_failed_gate_fails_the_run_and_is_named():

@@ -76,7 +76,7 @@ def test_a_mirrored_input_is_told():
     seen, right = SYMPTOM["mirrored"]().seen[1], SYMPTOM["mirrored"]().right[1]
     assert torch.equal(seen.flip(1), right)
     assert not torch.equal(seen, right)
-    photo = photograph("rocket")
+    photo = photograph("china")
     for turned in (True, False):
         prepare = lambda p, t=turned: imagenet.imagenet_input(p.flip(2) if t else p)[None]  # noqa: E731
         assert ("turns or moves" in told("mirrored", photo, prepare=prepare)) == turned

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests import turns
 from zerocam import grad_cam, metrics
 from zerocam.lab import training
 from zerocam.lab.nets import WEIGHTS, SceneNet, scene_net
@@ -27,12 +28,6 @@ def half_square(y, t):
 
 X, T = torch.tensor([[2.0]]).double(), torch.tensor([[4.0]]).double()
 PLAIN = {"loss": half_square, "batch": 1, "decay": False, "momentum": 0.0}
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """The recipe of the shipped weights, run again."""
-    return training.train_scene_net()
 
 
 def small(dtype=torch.float64, n=120, nudge=0.0, seed=0, **options):
@@ -188,15 +183,17 @@ def test_fit_is_the_loop_everybody_writes(name, theirs):
 # ---- the shipped weights ------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("shipped")  # one worker for both users of `trained`
-def test_training_again_gives_the_shipped_weights(trained):
-    """To 1e-7: rounding grows to about 1e-11 over the run; the rest is room for other machines."""
-    model, history = trained
-    record = json.loads((WEIGHTS / "scene_net.json").read_text())
-    assert history.epochs == pytest.approx(record["loss by epoch"], abs=1e-6)
-    for name, value in scene_net(dtype=torch.float64).state_dict().items():
-        torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-7, atol=1e-7, msg=name)
+if turns.has_turn("training"):  # in every second commit: turns.py
+
+    @pytest.mark.slow
+    def test_training_again_gives_the_shipped_weights():
+        """To 1e-7: rounding grows to about 1e-11 over the run; the rest is for other machines."""
+        model, history = training.train_scene_net()
+        record = json.loads((WEIGHTS / "scene_net.json").read_text())
+        assert history.epochs == pytest.approx(record["loss by epoch"], abs=1e-6)
+        for name, value in scene_net(dtype=torch.float64).state_dict().items():
+            again = model.state_dict()[name]
+            torch.testing.assert_close(again, value, rtol=1e-7, atol=1e-7, msg=name)
 
 
 def test_the_shipped_net_reads_one_digit_and_points_at_either_of_two():
@@ -213,9 +210,8 @@ def test_the_shipped_net_reads_one_digit_and_points_at_either_of_two():
         assert hits.double().mean() > 0.9
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("shipped")
-def test_shipping_writes_what_scene_net_reads(tmp_path, monkeypatch, trained):
+def test_shipping_writes_what_scene_net_reads(tmp_path, monkeypatch):
+    trained = small()
     monkeypatch.setattr(training, "train_scene_net", lambda: trained)
     record = training.ship(tmp_path)
     assert (tmp_path / "scene_net.safetensors").stat().st_size < 1e6

@@ -54,6 +54,8 @@ MACHINERY = (
     *("ledger", "moved", "page", "paper", "refusals", "release", "repository", "run_tests"),
     *("walls", "workflows"),
 )
+# Those of them in which something takes turns from commit to commit: tests/turns.py.
+TURNS = ("cluster", "course", "hub")
 # The notebooks that train a network, so that another rounding has the longest way to grow.
 TRAIN = ("04", "05", "06", "07", "08")
 
@@ -146,19 +148,34 @@ QUICK = {
 }
 
 
+def resting(sample: int) -> list[str]:
+    """The files that a sample leaves to another: two of three that have numbers.
+
+    By the digit that follows the setting's, so that each setting comes to each file.
+    """
+    paths = sorted((Path(__file__).parents[1] / "tests").glob("test_*.py"))
+    parts = [path.stem.removeprefix("test_") for path in paths]
+    parts = [part for part in parts if part not in MACHINERY]
+    asked = parts[sample // len(SETTINGS) % 3 :: 3]
+    return [part for part in parts if part not in asked]
+
+
 def portable(names: Iterable[str], sample: int | None) -> dict[str, Gate]:
     """Tests and training notebooks under each setting, the tests in an order of the setting's own.
 
-    With a sample number: only the quick tests and one notebook, for the gate of `make test`.
+    With a sample number: only the quick tests of a third of the files, and one notebook, for the
+    gate of `make test`.  Without one everything has its turn, see tests/turns.py.
     """
     found = {}
     for i, name in enumerate(SETTINGS):
         if name not in names:
             continue
         seed = i + 1 if sample is None else sample % 10_000 + 1
-        some = [f"--ignore=tests/test_{part}.py" for part in MACHINERY]
+        left_out = list(MACHINERY) if sample is None else [*MACHINERY, *resting(sample)]
+        some = [f"--ignore=tests/test_{part}.py" for part in left_out]
         some += [f"--random-order-seed={seed}", *(["-m", "not slow"] if sample is not None else [])]
-        every = {"ZEROCAM_ALL_FAMILIES": "1"} if sample is None and i == 0 else {}
+        every = {"ZEROCAM_TURNS": "all"} if sample is None else {}
+        every |= {"ZEROCAM_ALL_FAMILIES": "1"} if sample is None and i == 0 else {}
         trained = TRAIN if sample is None else [TRAIN[sample // 8 % len(TRAIN)]]
         seconds = (400, 150) if sample is None else (70, 40)
         found[f"tests, {name}"] = Gate(package(*some), seconds[0], SETTINGS[name] | every)
@@ -166,8 +183,11 @@ def portable(names: Iterable[str], sample: int | None) -> dict[str, Gate]:
     if set(SETTINGS) <= set(names):
         known = gates()
         found |= {"browser": known["browser"], "book": known["book"]}
+        found["what takes turns"] = Gate(
+            package(*(f"tests/test_{part}.py" for part in TURNS)), 200, {"ZEROCAM_TURNS": "all"}
+        )
         found["pages, other fonts"] = replace(
-            known["site"], setting={"ZEROCAM_PAGES": "all"}, seconds=500
+            known["site"], setting={"ZEROCAM_PAGES": "all", "ZEROCAM_TURNS": "all"}, seconds=500
         )
     return found
 
@@ -297,7 +317,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the daily loop: laws and style")
     parser.add_argument("--portable", action="store_true", help="under the settings of others")
     parser.add_argument("--only", action="append", choices=list(SETTINGS), help="one setting")
-    parser.add_argument("--sample", type=int, help="quick tests and one notebook, by this number")
+    parser.add_argument("--sample", type=int, help="some quick tests and one notebook, by this")
     asked = parser.parse_args()
     if unknown := [n for n in asked.gates if n not in known]:
         parser.error(f"no such gate: {', '.join(unknown)}; there are {', '.join(known)}")

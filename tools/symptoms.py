@@ -23,7 +23,7 @@ from zerocam.lab.pictures import photograph
 
 FOLDER = Path(__file__).parents[1] / "book" / "_static" / "symptoms"
 SIDE, GAP = 168, 8  # pixels
-MUG, CAT, DAISY, MISSILE, JAY = 504, 285, 985, 657, 17
+MUG, CAT, DAISY, PALACE, JAY = 504, 285, 985, 698, 17
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def all_blue() -> Symptom:
 
 def mirrored() -> Symptom:
     """The network saw the photograph mirrored; its map is drawn on the photograph as it is."""
-    photo = photograph("rocket")
-    M = signed(photo.flip(2), MISSILE)
+    photo = photograph("china")
+    M = signed(photo.flip(2), PALACE)
     return Symptom((photo, M), (photo, M.flip(1)))
 
 

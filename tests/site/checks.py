@@ -27,9 +27,25 @@ WHOLE = """* { content-visibility: visible !important;
 HERE = Path(__file__).parent
 LOOK = (HERE / "look.js").read_text(encoding="utf-8")
 AXE = (HERE / "vendor" / "axe.min.js").read_text(encoding="utf-8")
-# Code and formulas are thousands of alike spans: `test_code_and_formulas_are_readable` tries some.
-DENSE = [".highlight pre", ".katex"]
+# Code, formulas and the heads of the functions are thousands of alike spans:
+# `test_code_and_formulas_are_readable` tries some.
+DENSE = [".highlight pre", ".katex", "dt.sig"]
+# Empties them and keeps their sizes: axe leaves them out, but would go through them.
+EMPTIED = """(dense) => {
+  const all = [...document.querySelectorAll(dense)].filter((e) => e.checkVisibility());
+  const sizes = all.map((e) => [e.scrollWidth, e.scrollHeight]);
+  const boxes = all.map((e) => e.getBoundingClientRect());
+  all.forEach((e, i) => {
+    const held = document.createElement("span");
+    held.textContent = "x"; // a box without words would not be asked whether it can be reached
+    held.style.cssText = `display: inline-block; width: ${Math.max(sizes[i][0], boxes[i].width)}px;`
+      + `height: ${Math.max(sizes[i][1], boxes[i].height)}px`;
+    e.replaceChildren(held);
+  });
+}"""
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+CONTRAST = "color-contrast"
+SHAPES = [*RULES, "without colours"]  # all but that one, which takes most of the time
 # What another machine may do to the layout: larger letters, or no font but its own.
 ELSEWHERE = {"large text": "html { font-size: 120% !important }", "no fonts": ""}
 WEIGHT = {"book/index.html": 1.2e6}  # bytes, without compression
@@ -68,8 +84,10 @@ def serve(folder: Path) -> Iterator[str]:
         thread.join()
 
 
-def visit(context: BrowserContext, site: str, path: str, theme: str) -> Visit:
-    """Load a page once and judge it as on a desk, then narrow it to a phone."""
+def visit(
+    context: BrowserContext, site: str, path: str, theme: str, rules: list[str] = RULES
+) -> Visit:
+    """Load a page once and judge it: how wide it is on a phone, and by axe as on a desk."""
     page = context.new_page()
     result = Visit(f"{site}{path}", theme, {})
 
@@ -92,10 +110,15 @@ def visit(context: BrowserContext, site: str, path: str, theme: str) -> Visit:
     page.goto(result.url, wait_until="load")
     result.seen = look(page)
     page.evaluate(DRAWN_TWICE)  # what a page does when a box changes its size is done then
-    result.seen["axe"] = axe(page, RULES if theme == "light" else ["color-contrast"], DENSE)
     page.set_viewport_size(PHONE)
     page.evaluate(DRAWN_TWICE)
     result.seen["wide"] = page.evaluate(WIDER)
+    result.seen["axe"] = []
+    if rules:
+        page.set_viewport_size(DESK)
+        page.evaluate(DRAWN_TWICE)
+        page.evaluate(EMPTIED, ", ".join(DENSE))
+        result.seen["axe"] = axe(page, rules, DENSE)
     page.close()
     return result
 
@@ -158,13 +181,15 @@ def drawn_by_others(page: Page, letters: dict[str, str]) -> list[str]:
 
 
 def axe(page: Page, rules: list[str], without: list[str] = (), within: str = "html") -> list[str]:
-    """What axe-core finds serious or critical; in the dark, only colours can differ."""
-    kind = "tag" if rules == RULES else "rule"
+    """What axe-core finds serious or critical, by sets of its rules or by single ones."""
+    kind, off = "tag" if rules[0] in RULES else "rule", {}
+    if rules == SHAPES:
+        rules, off = RULES, {CONTRAST: {"enabled": False}}
     page.evaluate(AXE)
     report = page.evaluate(
-        "([include, exclude, runOnly]) => axe.run({ include, exclude }, "
-        "{ runOnly, preload: false, resultTypes: ['violations'] })",
-        [[[within]], [[part] for part in without], {"type": kind, "values": rules}],
+        "([include, exclude, runOnly, rules]) => axe.run({ include, exclude }, "
+        "{ runOnly, rules, preload: false, resultTypes: ['violations'] })",
+        [[[within]], [[part] for part in without], {"type": kind, "values": rules}, off],
     )
     return [
         f"{v['id']} ({v['impact']}), {len(v['nodes'])} times: {v['nodes'][0]['html'][:120]}"

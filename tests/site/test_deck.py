@@ -9,6 +9,7 @@ from tools.course.lecture import build, page
 from tools.course.lecture.handouts import handouts
 from tools.course.lecture.talk import slides
 
+pytestmark = pytest.mark.xdist_group("deck")  # drawn once
 SIZES = [(1920, 1080), (1280, 800), (1024, 768)]
 WORDS, HIGH = 40, 55  # at most, of a slide; at least, of its height: its figure, in per cent
 DRAWN_TWICE = "new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))"

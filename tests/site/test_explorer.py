@@ -9,11 +9,12 @@ import pytest
 import torch
 from pages import FOLDER
 
+from tests import turns
 from zerocam import plots
 from zerocam.lab import explorer
 from zerocam.metrics import normalise
 
-pytestmark = pytest.mark.xdist_group("dark")  # see test_pages.py
+pytestmark = pytest.mark.xdist_group("explorer")  # one page for all
 TOLERANCE = 1e-4  # relative; features are stored as float32
 REWRITE = {
     "shift": -0.7,
@@ -72,6 +73,11 @@ def page(browser, site):
     context.close()
 
 
+@pytest.fixture(scope="module")
+def originals():
+    return explorer.originals()
+
+
 @pytest.fixture
 def compute(page, site):
     """`compute` of the module for a list of states."""
@@ -103,8 +109,8 @@ def close(ours: list[float], truth: torch.Tensor) -> bool:
     return bool(gap <= TOLERANCE * truth.abs().max().clamp(min=1e-9))
 
 
-def test_the_numbers_are_those_of_zerocam(compute):
-    originals, many = explorer.originals(), states(60, seed=0)
+def test_the_numbers_are_those_of_zerocam(compute, originals):
+    many = turns.some(states(60, seed=0))
     for state, ours in zip(many, compute(many), strict=True):
         truth = originals[state["example"]].explain(state)
         for name, value in truth.items():
@@ -181,9 +187,9 @@ def test_a_class_is_chosen_by_a_click_and_a_slider_by_a_touch(start):
     assert state_of(page)["shift"] < -1
 
 
-def test_the_pictures_say_their_numbers(start):
+def test_the_pictures_say_their_numbers(start, originals):
     page = start
-    truth, moved = (explorer.originals()["photo"].explain(s)["M"] for s in ({}, {"shift": -1.1}))
+    truth, moved = (originals["photo"].explain(s)["M"] for s in ({}, {"shift": -1.1}))
     label = page.locator(".zx-maps canvas").first.get_attribute("aria-label")
     assert f"to {truth.max():.2f}" in label
     assert f"{int((truth > 0).sum())} of 98 positions above zero" in label
@@ -254,7 +260,7 @@ def test_it_works_from_a_file(browser, path):
     page.goto(f"file://{FOLDER / path}")
     page.wait_for_selector(".zero-explorer[data-ready]")
     page.get_by_role("button", name="2 On for off").click()
-    page.get_by_text("The map went down by 2.03 at every position.").first.wait_for()
+    page.get_by_text("B's map is A's map, lowered by 2.03 at every position.").first.wait_for()
     assert errors == []
     page.close()
 
@@ -295,15 +301,20 @@ def said_of(text: str, before: dict, now: dict, state: dict) -> list[str]:
     def near(said: str, truth: float) -> bool:
         return abs(float(said) - truth) <= max(0.006, 0.06 * abs(truth)) + TOLERANCE * float(size)
 
-    if "The map stays." in text:
+    if "B's map is A's map." in text:
         right = change.abs().max() <= TOLERANCE * size
-    elif found := re.search(rf"The map went (up|down) by {number} at every position\.", text):
-        way = 1 if found[1] == "up" else -1
+    elif found := re.search(rf"A's map, (raised|lowered) by {number} at every position\.", text):
+        way = 1 if found[1] == "raised" else -1
         right = spread <= TOLERANCE * size and near(found[2], way * float(change.mean()))
-    elif "Every sign of the map is the opposite." in text:
+    elif "B's map is A's map with every sign reversed." in text:
         right = (now["M"] + before["M"]).abs().max() <= TOLERANCE * size
-    elif found := re.search(rf"The map moved by {number} to {number}, not alike everywhere", text):
-        right = spread > 1e-7 * size and near(found[1], float(low)) and near(found[2], float(high))
+    elif found := re.search(rf"it differs by {number} to {number}, another amount", text):
+        right = (
+            spread > 1e-7 * size
+            and found[1] != found[2]
+            and near(found[1], float(low))
+            and near(found[2], float(high))
+        )
     else:
         right = False
     wrong += [] if right else ["the map"]
@@ -332,8 +343,8 @@ def said_of(text: str, before: dict, now: dict, state: dict) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_sentence_is_true_in_every_state(page, site):
-    originals, many, wrong = explorer.originals(), states(120, seed=3), {}
+def test_the_sentence_is_true_in_every_state(page, site, originals):
+    many, wrong = turns.some(states(120, seed=3)), {}
     rng = random.Random(4)
     for state in many:  # a state with few changes says most
         for key in REWRITE:
@@ -345,7 +356,7 @@ def test_the_sentence_is_true_in_every_state(page, site):
         "return many.map((s) => x.sentence(s, d).join(' ')); }",
         [site, many],
     )
-    kinds = {"stays": 0, "went": 0, "opposite": 0, "not alike": 0}
+    kinds = {"A's map.": 0, "lowered": 0, "raised": 0, "sign reversed": 0, "differs": 0}
     for state, text in zip(many, texts, strict=True):
         o = originals[state["example"]]
         trained = state | {key: explorer.START[key] for key in REWRITE}
@@ -364,14 +375,17 @@ def test_the_sentence_is_true_in_every_state(page, site):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("A probability moved by 0.2. The map stays.", "probabilities"),
-        ("No probability moved. The map went up by 0.31 at every position.", "the map"),
-        ("No probability moved. The map moved by -0.31 to 0.20, not alike everywhere.", "the map"),
-        ("The map stays. Drawn above zero, of 98 positions: 75 in A, 3 in B.", "what is drawn"),
+        ("A probability moved by 0.2. B's map is A's map.", "probabilities"),
+        ("No probability moved. B's map is A's map, raised by 0.31 at every position.", "the map"),
+        ("No probability moved. B's map: it differs by -0.31 to 0.20, another amount.", "the map"),
+        (
+            "B's map is A's map. Drawn above zero, of 98 positions: 75 in A, 3 in B.",
+            "what is drawn",
+        ),
     ],
 )
-def test_a_sentence_that_is_not_true_is_found(text, part):
-    o, state = explorer.originals()["photo"], explorer.START | {"shift": -1.1}
+def test_a_sentence_that_is_not_true_is_found(originals, text, part):
+    o, state = originals["photo"], explorer.START | {"shift": -1.1}
     assert part in said_of(text, o.explain({}), o.explain(state), state)
 
 

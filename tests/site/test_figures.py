@@ -10,7 +10,6 @@ from pages import PAGES
 from book._ext.zerobook.lean import PER_INCH
 from zerocam.plots import TEXT
 
-pytestmark = pytest.mark.xdist_group("dark")  # see test_pages.py
 DRAWN = TEXT * PER_INCH / 72  # pixels: the text of a figure that is shown at its own size
 SMALLEST = 10  # CSS pixels of text that can be read
 FIRST_LOAD = 600_000  # bytes
@@ -42,22 +41,6 @@ SHOWN = [path for path in PAGES if path.startswith("notebooks/")]
 SHOWN += ["book/answer.html", "book/index.html"]
 
 
-@pytest.fixture(scope="module")
-def opened(browser, site):
-    """Open a page on one of the screens, all of it laid out and every picture there."""
-    contexts = {name: browser.new_context(viewport=size) for name, (size, _) in SCREENS.items()}
-
-    def tab(path: str, screen: str):
-        page = contexts[screen].new_page()
-        page.goto(f"{site}{path}", wait_until="load")
-        page.evaluate("document.fonts.ready")
-        return page
-
-    yield tab
-    for context in contexts.values():
-        context.close()
-
-
 def faults(images: list[dict], texts: list[dict]) -> list[str]:
     """What is blurred on a dense screen, and what has text too small to read."""
     found = []
@@ -80,34 +63,26 @@ def test_there_are_thirteen_chapters():
 
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("path", SHOWN)
-def test_the_first_screen_shows_a_picture(opened, path, screen):
-    page = opened(path, screen)
-    assert page.evaluate(FIRST) < SCREENS[screen][1]
-    page.close()
-
-
-@pytest.mark.parametrize("screen", SCREENS)
-@pytest.mark.parametrize("path", SHOWN)
-def test_pictures_are_sharp_and_their_text_can_be_read(opened, path, screen):
-    page = opened(path, screen)
+def test_a_page_shows_a_picture_at_once_and_each_is_sharp_and_the_load_is_light(
+    browser, site, path, screen
+):
+    """The load by a server that compresses, to a phone: what is further down is not asked for."""
+    size, highest = SCREENS[screen]
+    context = browser.new_context(viewport=size)
+    page, came = context.new_page(), []
+    page.on("response", lambda response: came.append(response))
+    page.goto(f"{site}{path}", wait_until="networkidle" if screen == "phone" else "load")
+    if screen == "phone":
+        kinds = [(r.headers.get("content-type", ""), r.body()) for r in came if r.ok]
+        sent = [len(gzip.compress(b) if TEXT_KIND.search(kind) else b) for kind, b in kinds]
+        assert len(sent) > 4
+        assert sum(sent) < FIRST_LOAD
+    page.evaluate("document.fonts.ready")
+    assert page.evaluate(FIRST) < highest
     checks.look(page)
     seen = page.evaluate(SIZES)
     assert seen["images"]
     assert faults(**seen) == []
-    page.close()
-
-
-@pytest.mark.parametrize("path", SHOWN)
-def test_the_first_load_is_light(browser, site, path):
-    """By a server that compresses, to a phone: what is further down is not asked for."""
-    context = browser.new_context(viewport=checks.PHONE)
-    page, came = context.new_page(), []
-    page.on("response", lambda response: came.append(response))
-    page.goto(f"{site}{path}", wait_until="networkidle")
-    kinds = [(r.headers.get("content-type", ""), r.body()) for r in came if r.ok]
-    sent = [len(gzip.compress(b) if TEXT_KIND.search(kind) else b) for kind, b in kinds]
-    assert len(sent) > 4
-    assert sum(sent) < FIRST_LOAD
     context.close()
 
 

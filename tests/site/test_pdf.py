@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("dark")  # see test_pages.py
+pytestmark = pytest.mark.xdist_group("pdf")  # printed once
 ROOT = Path(__file__).parents[2]
 INDEX = """# A small book
 

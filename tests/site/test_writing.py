@@ -1,6 +1,7 @@
 """The writing page in a browser: what is drawn is the map, by the package's network, too."""
 
 import random
+import re
 import statistics
 
 import checks
@@ -9,11 +10,12 @@ import pytest
 import torch
 from pages import FOLDER
 from PIL import Image
+from playwright.sync_api import expect
 
 from zerocam import activations, grad_cam, imagenet
 from zerocam.lab import write
 
-pytestmark = pytest.mark.xdist_group("dark")  # see test_pages.py
+pytestmark = pytest.mark.xdist_group("writing")  # one page for all
 PATH = "book/write.html"
 SCALE = 1e-3  # of the colour scale: features are stored in 65,535 steps
 Z, WIDTH = 392, 28
@@ -125,19 +127,89 @@ def test_a_word_is_typed(blank):
     assert shown[0] == shown[1] == "###### ###### ###### ######"
     assert len(shown) == 10
     label = page.locator(".zw-draw").get_attribute("aria-label")
-    assert "the word zero" in label
+    assert "the word ZERO" in label
     page.wait_for_url("**#word=zero*")  # other tests may have chosen fewer channels
 
 
 def test_a_long_word_takes_two_lines_and_what_has_no_letter_is_left_out(page, site):
-    texts = ["SAY CHEESE", "ABCDEFGHIJKLMN", "", "é", "   ", "A", "♥", "OK 100 %"]
+    texts = ["SAY CHEESE", "ABCDEFGHIJKLMN", "", "é", "好", "A", "♥", "OK 100 %"]
     drawn = page.evaluate(
         f"async ([site, t]) => {{ {MODULE} return t.map((a) => [...x.lettered(a, 14, 28)]); }}",
         [site, texts],
     )
     filled = [{i // WIDTH for i, ink in enumerate(cells) if ink} for cells in drawn]
-    assert [len(rows) for rows in filled] == [10, 10, 0, 0, 0, 10, 8, 10]
+    assert [len(rows) for rows in filled] == [10, 10, 0, 10, 0, 10, 8, 10]
     assert all(set(cells) <= {0, 1} and len(cells) == Z for cells in drawn)
+
+
+def test_letters_can_be_told_apart(page, site):
+    """Where there is room: M, N and W have more points than three in a row."""
+    texts = [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", "MN WW", "NNNNNNN"]
+    drawn = page.evaluate(
+        f"async ([site, t]) => {{ {MODULE} return t.map((a) => [...x.lettered(a, 14, 28)]); }}",
+        [site, texts],
+    )
+    assert len({tuple(cells) for cells in drawn}) == len(texts)
+
+    def width(cells):
+        columns = [i % WIDTH for i, ink in enumerate(cells) if ink]
+        return max(columns) - min(columns) + 1
+
+    wide = {text: width(cells) for text, cells in zip(texts, drawn, strict=True)}
+    assert (wide["M"], wide["W"], wide["N"], wide["H"]) == (10, 10, 8, 6)
+    assert (wide["MN WW"], wide["NNNNNNN"]) == (5 + 4 + 3 + 5 + 5 + 4, 27)  # no room for wide ones
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "lost"),
+    [
+        ("THE ZERO MOVED", ["THE", "ZERO MO"], "VED"),
+        ("Ärger", ["ARGER"], ""),
+        ("a#b", ["A B"], "#"),
+        ("ABCDEFGHIJKLMNO", ["ABCDEFG", "HIJKLMN"], "O"),
+        ("你好", [], "你好"),
+    ],
+)
+def test_what_is_not_drawn_is_said(blank, site, text, lines, lost):
+    code = f"async ([site, t]) => {{ {MODULE} return x.fitted(t); }}"
+    assert blank.evaluate(code, [site, text]) == {"lines": lines, "lost": lost}
+    blank.evaluate("document.querySelector('.zero-write').writing.set({ channels: 1280 })")
+    blank.get_by_label("Type a word").fill(text)
+    says, board = blank.locator(".zw-says"), blank.locator(".zw-draw")
+    said = "B has one more list"
+    if lost:
+        said = f"Not drawn: {lost}. There is room"
+    elif lines:
+        said = "is what was drawn, and no probability moved."
+    expect(says).to_contain_text(said)
+    word = f"the word {' '.join(lines)}." if lines else "your drawing."
+    expect(board).to_have_attribute("aria-label", re.compile(re.escape(word)))
+    assert ("Not drawn" in says.inner_text()) == bool(lost)
+    assert ("Nothing is drawn" in says.inner_text()) == (not lines)
+
+
+def test_the_first_stroke_replaces_the_word_and_can_be_taken_back(browser, site):
+    page = browser.new_page()
+    page.goto(f"{site}book/write.html")
+    page.wait_for_selector(".zero-write[data-ready]")
+    board = page.locator(".zw-draw")
+    board.scroll_into_view_if_needed()
+    word = cells_of(page)
+    undo = page.get_by_role("button", name="Undo")
+    assert undo.is_disabled()
+    board.click(position={"x": 20, "y": 20})
+    assert sum(word) > 50
+    assert sum(cells_of(page)) == 1
+    board.click(position={"x": 60, "y": 20})
+    assert sum(cells_of(page)) == 2
+    undo.click()
+    assert sum(cells_of(page)) == 1
+    undo.focus()
+    page.keyboard.press("Control+z")
+    assert cells_of(page) == word
+    assert page.get_by_label("Type a word").input_value() == "ZERO"
+    assert undo.is_disabled()
+    page.close()
 
 
 def test_a_mouse_draws_a_line_and_the_eraser_takes_it_away(blank):

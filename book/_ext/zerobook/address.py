@@ -1,7 +1,7 @@
 """The public address of the repository is one setting: the variable ZEROCAM_REPOSITORY.
 
 Set, it turns on the repository and launch buttons, the links of ``{launch-links}`` and the address
-in ``{citation}``.  Unset, none of them appears.
+in ``{install}`` and ``{citation}``.  Unset, none of them appears.
 
 Colab opens notebooks of GitHub only, and has no file that says what they need.  So its links lead
 to a branch of its own, with the edition whose first cell installs that: `make course` writes it.
@@ -67,6 +67,16 @@ class LaunchLinks(Markdown):
         return [" · ".join(links)] if links else []
 
 
+class Install(Markdown):
+    """The line that installs the package: from the address, or else from the book's own folder."""
+
+    def lines(self):
+        """A line for a terminal, and where to type it."""
+        source = f'"zerocam @ git+{ADDRESS}@{BRANCH}"' if ADDRESS else "."
+        where = [] if ADDRESS else ["In the folder of the book, the one with its `README.md`:", ""]
+        return [*where, "```bash", f"pip install {source}", "```"]
+
+
 class Citation(Markdown):
     """How to cite the book, from CITATION.cff."""
 
@@ -88,5 +98,6 @@ def setup(app):
     app.connect("config-inited", _configure, priority=100)
     app.connect("html-page-context", _lead_to_colab_branch, priority=900)
     app.add_directive("launch-links", LaunchLinks)
+    app.add_directive("install", Install)
     app.add_directive("citation", Citation)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

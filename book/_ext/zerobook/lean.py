@@ -13,12 +13,16 @@ page, and Font Awesome twice, as fonts of a thousand icons and as a script of 1.
               their size, and all but a page's first load when they come near
     the rest  goes: what no page needs, and the sources of what was joined
 
+A page that is lean cannot be made lean again, and site.css holds what any page needs: so each build
+starts from an empty folder, and writes all pages, whether or not it has to read them.
+
 It finds the theme's texts by their wording.  One that it does not find is an error, which names the
 text and the version of the theme: a new version is noticed, not passed over.
 """
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from importlib.metadata import version
@@ -277,9 +281,16 @@ def lean(site: Path) -> None:
 def setup(app):
     """Connect to Sphinx."""
 
+    def start(app):
+        site = Path(app.outdir)
+        if app.builder.name == "html" and (site / ".buildinfo").exists():  # Sphinx's own folder
+            for path in site.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     def finish(app, exception):
         if exception is None and app.builder.name == "html":
             lean(Path(app.outdir))
 
+    app.connect("builder-inited", start, priority=0)  # before other extensions write there
     app.connect("build-finished", finish, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

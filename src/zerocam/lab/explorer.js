@@ -112,27 +112,34 @@ export function compare(state, data) {
 }
 
 const DONE = [
-  ["turn", "says on for off in some channels"], ["shift", "has a constant added to its channels"],
+  ["turn", "has on and off exchanged in some channels"], ["shift", "has a constant added to its channels"],
   ["flip", "has channels with their sign turned"], ["mix", "has its channels mixed"],
-  ["soft", "has extra weights, the same for each class"], ["labels", "learned minus one-hot labels"],
+  ["soft", "has extra weights that are the same for each class"], ["labels", "learned minus one-hot labels"],
   ["places", "has its columns moved"],
 ];
 
 /** A number with two digits that count, or two decimals. */
 const short = (v) => (Math.abs(v) < 0.1 && v ? Number(v.toPrecision(2)).toString().replace("-", "−") : number(v));
 
+/** From one number to another, with as many decimals as tell the two apart. */
+function between(low, high, text = number) {
+  let digits = 2;
+  while (text(low) === text(high) && digits++ < 7) text = (v) => number(v, digits);
+  return `${text(low)} to ${text(high)}`;
+}
+
 /** What happened, in words that the numbers of `compare` choose. */
 export function sentence(state, data, seen = compare(state, data)) {
   const s = { ...data.start, ...state }, { Z } = decode(data.examples[s.example]);
   const count = (n) => (n === 0 ? "none" : n === Z ? `all ${Z}` : String(n));
   const [inA, inB] = seen.above, done = DONE.filter(([key]) => s[key] !== REWRITE[key]).map(([, text]) => text);
-  const what = done.length ? `Network B ${done.join(", ").replace(/, (?=[^,]*$)/, done.length > 1 ? ", and " : ", ")}. ` : "Network B is network A, as it was trained. ";
+  const last = done.length > 1 ? `, and ${done.pop()}` : "", what = done.length ? `Network B ${done.join(", ")}${last}. ` : "Network B is network A, as it was trained. ";
   const held = seen.predictions < 5e-5 ? "No probability moved." : `A probability moved by ${short(seen.predictions)}.`;
   const map = {
-    still: "The map stays.",
-    constant: `The map went ${seen.low < 0 ? "down" : "up"} by ${short(Math.abs(seen.low))} at every position.`,
-    turned: "Every sign of the map is the opposite.",
-    field: `The map moved by ${short(seen.low)} to ${short(seen.high)}, not alike everywhere.`,
+    still: "B's map is A's map.",
+    constant: `B's map is A's map, ${seen.low < 0 ? "lowered" : "raised"} by ${short(Math.abs(seen.low))} at every position.`,
+    turned: "B's map is A's map with every sign reversed.",
+    field: `B's map is not A's map: it differs by ${between(seen.low, seen.high, short)}, another amount at other positions.`,
   }[seen.map];
   const drawn = ` Drawn above zero, of ${Z} positions: ${count(inA)} in A, ${count(inB)} in B.`;
   const box = s.scale === "none" ? "" : ` Outlined in B, above 15 % of the maximum: ${count(seen.cut[1][0])} in the signed map, ${count(seen.cut[1][1])} as drawn.`;
@@ -264,7 +271,7 @@ export function mount(root, data) {
   const preset = (name) => ({ ...data.start, ...data.presets[name].state });
   const named = (wanted) => Object.keys(data.presets).find((name) => write(preset(name), data) === write(wanted, data)) ?? "";
   let state = root.dataset.at ? read(root.dataset.at, data) : preset(root.dataset.preset ?? "shift");
-  let lead = root.dataset.preset ?? "shift", waiting = 0, moving = 0, said = 0, shown = "", both = null;
+  let lead = root.dataset.preset ?? "shift", waiting = 0, moving = 0, goal = null, said = 0, shown = "", both = null;
   root.replaceChildren();
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Explorable: move the zero of a heatmap");
@@ -375,7 +382,7 @@ export function mount(root, data) {
 
   function render() {
     const s = state, example = data.examples[s.example], { D, h, w, Z } = decode(example);
-    const seen = compare(s, data), { now, then } = seen, step = named(s);
+    const seen = compare(s, data), { now, then } = seen, step = named(moving ? goal : s);
     if (!(s.example in under)) { under[s.example] = null; load(s.example); }
     root.classList.toggle("zx-square", h === w);
     root.classList.toggle("zx-bare", !s.smooth);
@@ -427,7 +434,7 @@ export function mount(root, data) {
       still: [true, number(0), "change of the signed map"],
       constant: [false, number(seen.low), "change of the signed map: one constant"],
       turned: [false, "turned", "the signed map: every sign is the opposite"],
-      field: [false, `${number(seen.low)} to ${number(seen.high)}`, "change of the signed map: a field"],
+      field: [false, between(seen.low, seen.high), "change of the signed map: a field"],
     }[seen.map], percent = (n) => `${Math.round((100 * n) / Z)} %`;
     [
       [seen.predictions < 5e-5, seen.predictions.toFixed(4), "largest change of a probability"],
@@ -472,16 +479,20 @@ export function mount(root, data) {
       part.flip = Math.min(state.flip, D);
       part.places = Math.min(state.places, w - 1);
     }
-    cancelAnimationFrame(moving);
-    moving = 0;
+    stop();
     state = { ...state, ...part };
     schedule();
   }
+  /** A glide ends at once, where it was going. */
+  function stop() {
+    cancelAnimationFrame(moving);
+    if (moving) state = goal;
+    moving = 0;
+  }
   /** To a step; sliders glide there, unless motion is unwanted or the picture changes. */
   function go(name) {
-    const from = state, to = preset(name), glide = ["shift", "mix", "soft", "flip"], began = performance.now();
-    cancelAnimationFrame(moving);
-    moving = 0;
+    stop();
+    const from = state, to = goal = preset(name), glide = ["shift", "mix", "soft", "flip"], began = performance.now();
     if (from.example !== to.example || matchMedia("(prefers-reduced-motion: reduce)").matches) { state = to; return schedule(); }
     const frame = (time) => {
       const x = Math.min(1, Math.max(0, (time - began) / 700)), ease = x * x * (3 - 2 * x);

@@ -121,27 +121,41 @@ export function written(net, { solve }, drawing, c) {
 
 // ---- Words, and the address --------------------------------------------------------------------
 
-const GLYPHS = Object.fromEntries(( // five rows of three points each, an octal digit a row
+const GLYPHS = Object.fromEntries(( // five rows of points, a digit of base 32 a row: three points, four of N, five of M and W
   "A25755 B65656 C34443 D65556 E74647 F74644 G34553 H55755 I72227 J11152 K55655 L44447 M57755 N75555 O75557 P65644 Q25563 R75655 S34216 T72222 " +
   "U55557 V55552 W55775 X55255 Y55222 Z71247 025552 126227 261247 361216 455711 574616 634652 771222 825252 925316 " +
   "!22202 ?61202 .00002 -00700 +02720 =07070 '22000 ,00024 :02020 /11244 <12421 >42124 ♥57720"
-).split(" ").map((text) => [text[0], [...text.slice(1)].map(Number)]));
+).split(" ").map((text) => [text[0], [...text.slice(1)].map((c) => parseInt(c, 32))]));
+const WIDE = { M: [5, "hrlhh"], W: [5, "hhlla"], N: [4, "9db99"] }; // clearer, where there is room
 const LINE = 7; // letters
+
+/** The one or two lines that a word is drawn as, and the letters for which there is no room or no form. */
+export function fitted(text) {
+  const known = (c) => c in GLYPHS, letters = [...text.toUpperCase().normalize("NFD").replace(/\p{M}/gu, "")];
+  const all = letters.map((c) => (known(c) ? c : " ")).join("").trim();
+  const cut = all.length <= LINE ? all.length : Math.max(all.lastIndexOf(" ", LINE), 0) || LINE, rest = all.slice(cut).trim();
+  const lost = letters.filter((c) => c.trim() && !known(c)).join("") + rest.slice(LINE).trim();
+  return { lines: [all.slice(0, cut).trim(), rest.slice(0, LINE).trim()].filter(Boolean), lost };
+}
 
 /** A word as a drawing (h, w): one line as large as it can be, or two. */
 export function lettered(text, h, w) {
-  const drawing = new Int8Array(h * w), all = [...text.toUpperCase()].map((c) => (c in GLYPHS ? c : " ")).join("").trim();
-  const cut = all.length <= LINE ? all.length : Math.max(all.lastIndexOf(" ", LINE), 0) || LINE;
-  const lines = [all.slice(0, cut), all.slice(cut).trim().slice(0, LINE)].filter(Boolean);
-  const tall = lines.length > 1 ? 1 : 2, high = lines.length * (5 * tall + 1) - 1;
+  const drawing = new Int8Array(h * w), { lines } = fitted(text), tall = lines.length > 1 ? 1 : 2, high = lines.length * (5 * tall + 1) - 1;
+  const long = (forms, wide) => forms.reduce((sum, [points]) => sum + wide * points + 1, -1);
   lines.forEach((line, n) => {
-    const wide = tall === 2 && 7 * line.length - 1 <= w ? 2 : 1, step = 3 * wide + 1;
-    const left = Math.floor((w - step * line.length + 1) / 2), up = Math.floor((h - high) / 2) + n * (5 * tall + 1);
-    [...line].forEach((letter, m) => (GLYPHS[letter] ?? []).forEach((bits, r) => {
-      for (let i = 0; i < tall; i++) for (let j = 0; j < 3 * wide; j++) {
-        if (bits & (4 >> Math.floor(j / wide))) drawing[(up + r * tall + i) * w + left + m * step + j] = 1;
-      }
-    }));
+    const narrow = [...line].map((c) => [3, GLYPHS[c] ?? []]);
+    const clear = [...line].map((c, m) => (WIDE[c] ? [WIDE[c][0], [...WIDE[c][1]].map((d) => parseInt(d, 32))] : narrow[m]));
+    const wide = tall === 2 && long(clear, 2) <= w ? 2 : 1, forms = long(clear, wide) <= w ? clear : narrow;
+    let left = Math.floor((w - long(forms, wide)) / 2);
+    const up = Math.floor((h - high) / 2) + n * (5 * tall + 1);
+    for (const [points, rows] of forms) {
+      rows.forEach((bits, r) => {
+        for (let i = 0; i < tall; i++) for (let j = 0; j < points * wide; j++) {
+          if ((bits >> (points - 1 - Math.floor(j / wide))) & 1) drawing[(up + r * tall + i) * w + left + j] = 1;
+        }
+      });
+      left += points * wide + 1;
+    }
   });
   return drawing;
 }
@@ -216,8 +230,8 @@ export function mount(root, data) {
   root.setAttribute("aria-label", "Write your own heatmap");
 
   // Tools: a word, brushes, and which channels may change.
-  const field = element("input", { type: "text", maxlength: 2 * LINE + 1, autocomplete: "off", autocapitalize: "characters", spellcheck: "false" });
-  field.addEventListener("input", () => change({ word: field.value, cells: lettered(field.value, h, w) }));
+  const field = element("input", { type: "text", maxlength: 2 * LINE + 1, placeholder: "two lines of 7", autocomplete: "off", autocapitalize: "characters", spellcheck: "false" });
+  field.addEventListener("input", () => { keep(); change({ word: field.value.trim() && field.value, cells: lettered(field.value, h, w) }); });
   const brushes = element("div", { class: "zw-brushes", role: "group", "aria-label": "What you draw with" });
   const brush = (value, text, hue) => {
     const dot = element("i"), button = element("button", { type: "button", "aria-pressed": String(value === ink) }, dot, text);
@@ -232,10 +246,24 @@ export function mount(root, data) {
   brush(-1, "Against", data.colours[1]);
   brush(0, "Erase", data.colours[3]);
   const clear = element("button", { type: "button" }, "Clear");
-  clear.addEventListener("click", () => change({ word: "", cells: new Int8Array(Z) }));
+  clear.addEventListener("click", () => { keep(); change({ word: "", cells: new Int8Array(Z) }); });
+  const undo = element("button", { type: "button", disabled: "" }, "Undo"), past = []; // what was drawn before
+  const keep = () => { past.push({ word: state.word, cells: state.cells }); undo.disabled = false; };
+  const back = () => {
+    if (!past.length) return;
+    field.value = past.at(-1).word;
+    change(past.pop());
+    undo.disabled = !past.length;
+  };
+  undo.addEventListener("click", back);
+  root.onkeydown = (event) => {
+    if (event.target === field || event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    back();
+  };
   const channels = element("select", {}, ...CHANNELS.map((n) => element("option", { value: n }, n === K ? `all ${n.toLocaleString("en")}` : `the ${n} loudest`)));
   channels.addEventListener("input", () => change({ channels: Number(channels.value) }));
-  const tools = element("div", { class: "zw-tools" }, element("label", {}, "Type a word", field), brushes, clear);
+  const tools = element("div", { class: "zw-tools" }, element("label", {}, "Type a word", field), brushes, undo, clear);
 
   // Pictures, probabilities, numbers.
   const says = element("p", { class: "zw-says" }), live = element("p", { class: "zx-live", "aria-live": "polite" });
@@ -243,10 +271,11 @@ export function mount(root, data) {
     const canvas = element("canvas", { role: "img" }), caption = element("figcaption"), title = element("strong", { class: "zx-name" });
     return { name, canvas, caption, title, box: element("figure", {}, title, canvas, caption) };
   });
-  drawn[1].canvas.classList.add("zw-draw");
+  const board = drawn[1].canvas;
+  board.classList.add("zw-draw");
   const scale = element("div", { class: "zx-scale" }, element("span", {}, `against ${number(-limit, 3)}`), element("i"), element("span", {}, `${number(limit, 3)} for`));
   const both = chart(data.classes, (c) => change({ class: c }));
-  const names = ["Positions that are free", "Farthest that a position is from the drawing", "Largest change of any of the 1,000 probabilities", "Length of the extra weights, in typical rows of the head"];
+  const names = ["Positions that may have any value", "Farthest that a position is from the drawing", "Largest change of any of the 1,000 probabilities", "Length of the extra weights; a class's own have about 1"];
   const values = names.map(() => element("dd"));
   const numbers = element("dl", { class: "zw-numbers" }, ...names.flatMap((name, n) => [element("dt", {}, name), values[n]]));
   const link = element("button", { type: "button" }, "Copy the link"), save = element("button", { type: "button" }, "Save the picture"), done = element("span", { role: "status" });
@@ -263,16 +292,20 @@ export function mount(root, data) {
       paint(canvas, M, h, w, limit, paper, false); // cell by cell, as it is drawn
       say(title, n ? "B: with the extra weights. Draw here" : "A: as trained");
       say(caption, `Map of “${name}”: ${span(M)}`);
-      label(canvas, `Network ${letter}, map of ${name}, from ${span(M)}${n ? `: ${state.word ? `the word ${state.word}` : "your drawing"}` : ""}.`);
+      if (!n) label(canvas, `Network ${letter}, map of ${name}, from ${span(M)}.`);
     });
     both.show(data.numbers.map((i) => net.p[i]), data.numbers.map((i) => seen.p[i]), c, (p) => p.toFixed(4));
     if (field.value !== state.word && document.activeElement !== field) field.value = state.word;
     channels.value = state.channels;
-    const missed = seen.missed < 5e-5 ? "0.0000" : `${Math.round(100 * seen.missed)} % of the scale`;
+    const missed = seen.missed < 5e-5 ? "0.0000" : `${Math.round(100 * seen.missed)} % of the colour scale`;
     [`${how.rank} of ${Z}`, missed, seen.moved.toFixed(4), number(seen.length, 1)].forEach((text, n) => say(values[n], text));
+    const { lines, lost } = state.word ? fitted(state.word) : { lines: [], lost: "" }, far = seen.missed >= 0.05;
     const held = seen.moved < 5e-5 ? "no probability moved" : `a probability moved by ${seen.moved.toFixed(4)}`;
-    const met = seen.missed < 5e-5 ? `The map of “${name}” is what was drawn` : `The map of “${name}” comes near to what was drawn, to within ${missed}`;
-    say(says, `Network B has one more list of ${state.channels.toLocaleString("en")} weights, the same for each of its 1,000 classes. ${met}, and ${held}.`);
+    const met = far ? `cannot be what was drawn: the farthest position misses it by ${missed}` : seen.missed < 5e-5 ? "is what was drawn" : `comes near to what was drawn, to within ${missed}`;
+    const blank = state.cells.some(Boolean) ? "" : " Nothing is drawn, so the map is zero everywhere.";
+    const left = lost ? ` Not drawn: ${lost}. There is room for two lines of seven letters, digits and signs.` : "";
+    say(says, `Network B has one more list of ${state.channels.toLocaleString("en")} weights, the same for each of its 1,000 classes. The map of “${name}” ${met}, and ${held}.${blank}${left}`);
+    label(board, `Network B, map of ${name}, from ${span(seen.M)}: ${lines.length ? `the word ${lines.join(" ")}` : "your drawing"}.`);
     clearTimeout(resting);
     resting = setTimeout(() => {
       say(live, says.textContent);
@@ -287,7 +320,6 @@ export function mount(root, data) {
   }
 
   // Drawing with a mouse, a pen or a finger: a line of cells from the last place to this one.
-  const board = drawn[1].canvas;
   const place = ({ clientX, clientY }) => {
     const box = board.getBoundingClientRect();
     return [Math.floor(((clientY - box.top) / box.height) * h), Math.floor(((clientX - box.left) / box.width) * w)];
@@ -305,6 +337,8 @@ export function mount(root, data) {
     if (event.button) return;
     board.setPointerCapture(event.pointerId);
     last = null;
+    keep();
+    if (!touched && !location.hash.includes("=")) state = { ...state, cells: new Int8Array(Z) }; // a stroke takes the place of the word of the start
     stroke(event);
   });
   board.addEventListener("pointermove", (event) => {
