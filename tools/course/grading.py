@@ -16,6 +16,7 @@ from .assignments import ASSIGNMENTS, nbgrader
 UNUSUAL = re.compile(
     r"verdict|_task|lab\.exercises|sys\.modules|_getframe|\bgc\b|inspect|__\w+__|_exit|open\("
 )
+HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS.*?(### END HIDDEN TESTS|\Z)", re.S)
 UNSEEN = """What the machine cannot see:
   It knows what a function gives, not why. Two students with the same code get the same marks.
   A hand-in runs in one kernel with its checker, and could read or change it. Where one of the words
@@ -93,7 +94,13 @@ def grade(folder: Path) -> Iterator[str]:
             if not done["success"]:
                 yield f"NOT MARKED {student}: {name}\n{done['log']}"
                 continue
-            told = grader.generate_feedback(name, student, force=True)
+            marked_file = folder / "autograded" / student / name / f"{name}.ipynb"
+            whole = marked_file.read_bytes()
+            _writable(marked_file).write_text(json.dumps(shown(json.loads(whole))), "utf-8")
+            try:
+                told = grader.generate_feedback(name, student, force=True)
+            finally:
+                marked_file.write_bytes(whole)
             if not told["success"]:
                 yield f"NO FEEDBACK {student}: {name}\n{told['log']}"
             with grader.gradebook as book:
@@ -103,3 +110,24 @@ def grade(folder: Path) -> Iterator[str]:
         export = CsvExportPlugin(config=grader.config)
         export.to = str(folder / "marks.csv")
         export.export(book)
+
+
+def shown(notebook: dict) -> dict:
+    """A marked hand-in as its student may see it: without hidden tests, with what they found.
+
+    Of a cell that marks, the first line and the message of the error are left.  Its other lines
+    hold the solution and the other forms of the task, and a traceback quotes them.
+    """
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code" or not cell["metadata"].get("nbgrader", {}).get("grade"):
+            continue
+        cell["source"] = HIDDEN.sub("", "".join(cell["source"])).rstrip()
+        found = [out["evalue"] for out in cell["outputs"] if out["output_type"] == "error"]
+        text = "\n".join(found) or "right"
+        cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": text}]
+    return notebook
+
+
+def _writable(path: Path) -> Path:
+    path.chmod(path.stat().st_mode | 0o200)
+    return path
