@@ -425,6 +425,14 @@ def test_feedback_keeps_the_verdict_and_cuts_what_is_hidden():
     assert not re.search("HIDDEN|MISTAKES|CASES|_task", json.dumps(shown))
 
 
+def test_collect_says_what_is_missing(tmp_path):
+    with pytest.raises(SystemExit, match="is no folder"):
+        list(course.collect(tmp_path / "course", tmp_path / "nosuch"))
+    (tmp_path / "in").mkdir()
+    said = list(course.collect(tmp_path / "course", tmp_path / "in"))
+    assert said == [f"NOTHING was collected: {tmp_path / 'in'} has no notebook"]
+
+
 @KERNEL
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # nbgrader's
@@ -442,6 +450,8 @@ def test_hand_ins_are_collected_marked_told_and_exported(released, tmp_path):
         "notes.ipynb": {"cells": []},
         "broken.ipynb": None,
     }
+    (tmp_path / "gina").mkdir()
+    (tmp_path / "report.pdf").write_text("a report")
     for place, notebook in files.items():
         path = tmp_path / place
         path.parent.mkdir(exist_ok=True)
@@ -455,6 +465,8 @@ def test_hand_ins_are_collected_marked_told_and_exported(released, tmp_path):
         "NOT TAKEN eve/old.ipynb: eve has handed in a newer one",
         "NOT TAKEN link.ipynb: it is a link",
         "NOT TAKEN notes.ipynb: it has no cells of an assignment",
+        "NOT TAKEN report.pdf: it is no notebook",
+        "NOTHING IN gina: it has no notebook",
         "ada_42: assignment1",
         "dave: assignment1; READ IT, it uses verdict",
         "eve: assignment1; no function is written",

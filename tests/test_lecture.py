@@ -178,3 +178,8 @@ def test_the_two_questions_are_asked_in_one_wording():
 def test_the_right_option_of_a_vote_has_no_usual_place():
     places = [slide["right"] for slide in talk.slides() if "options" in slide]
     assert max(places.count(place) for place in (1, 2, 3)) <= -(-len(places) // 3)
+
+
+def test_the_right_letter_of_the_guides_questions_has_no_usual_place():
+    places = [[right for _, right in answers].index(True) for _, answers in gift.asked(GUIDE)]
+    assert max(map(places.count, places)) <= -(-len(places) // 3)

@@ -33,8 +33,21 @@ def collect(folder: Path, handed_in: Path) -> Iterator[str]:
     which the file came or, where it came in none, what the file's name has beside the assignment's.
     Of two hand-ins of one student the newer counts.
     """
+    if not handed_in.is_dir():
+        raise SystemExit(f"{handed_in} is no folder. Nothing was collected.")
     taken: set[tuple[str, str]] = set()
     files = [p for p in handed_in.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+    for path in sorted(handed_in.iterdir()):
+        if (
+            path.is_dir()
+            and not path.name.startswith(".")
+            and not any(path in p.parents for p in files)
+        ):
+            yield f"NOTHING IN {path.name}: it has no notebook"
+        elif path.is_file() and path.suffix != ".ipynb":
+            yield f"NOT TAKEN {path.name}: it is no notebook"
+    if not files:
+        yield f"NOTHING was collected: {handed_in} has no notebook"
     for path in sorted(files, key=lambda p: (-p.stat().st_mtime, p)):
         if path.is_symlink():
             yield f"NOT TAKEN {path.name}: it is a link"

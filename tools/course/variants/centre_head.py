@@ -12,7 +12,7 @@ AGAINST = "the map of the first class"  # one of ("the map of the first class", 
 def right(net):
     """Return a copy of the network in which each class has another map.
 
-    From the map of each class is taken off {AGAINST}. The probabilities stay what they were.
+    Subtract {AGAINST} from the map of each class. The probabilities stay what they were.
     Change the network's last layer, `net.head.linear`.
     """
     W = net.head.linear.weight.detach()
