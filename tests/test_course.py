@@ -21,6 +21,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from tests import turns
 from tools import course
+from tools.course import grading
 from zerocam.lab.exercises import EXERCISES, verdict
 
 ROOT = Path(__file__).parents[1]
@@ -409,6 +410,29 @@ def test_an_assignment_gives_points_for_what_is_right_alone(released, name):
             assert len(line) < 30 or json.dumps(line)[1:-1] not in told
 
 
+def test_feedback_keeps_the_verdict_and_cuts_what_is_hidden():
+    notebook = course.assignment("assignment1", "2027")
+    cells = [c for c in notebook["cells"] if c["metadata"].get("nbgrader", {}).get("grade")]
+    first, *others = [c for c in cells if c["cell_type"] == "code"]
+    trace = ["MISTAKES", "assert _found"]
+    error = {"output_type": "error", "ename": "AssertionError", "evalue": "not yet. The sign"}
+    printed = {"output_type": "stream", "name": "stdout", "text": "CASES"}
+    first["outputs"] = [printed, error | {"traceback": trace}]
+    shown = grading.shown(notebook)
+    assert first["source"].endswith("is tried on is not shown.")
+    assert [out["text"] for out in first["outputs"]] == ["not yet. The sign"]
+    assert all([out["text"] for out in cell["outputs"]] == ["right"] for cell in others)
+    assert not re.search("HIDDEN|MISTAKES|CASES|_task", json.dumps(shown))
+
+
+def test_collect_says_what_is_missing(tmp_path):
+    with pytest.raises(SystemExit, match="is no folder"):
+        list(course.collect(tmp_path / "course", tmp_path / "nosuch"))
+    (tmp_path / "in").mkdir()
+    said = list(course.collect(tmp_path / "course", tmp_path / "in"))
+    assert said == [f"NOTHING was collected: {tmp_path / 'in'} has no notebook"]
+
+
 @KERNEL
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # nbgrader's
@@ -426,6 +450,8 @@ def test_hand_ins_are_collected_marked_told_and_exported(released, tmp_path):
         "notes.ipynb": {"cells": []},
         "broken.ipynb": None,
     }
+    (tmp_path / "gina").mkdir()
+    (tmp_path / "report.pdf").write_text("a report")
     for place, notebook in files.items():
         path = tmp_path / place
         path.parent.mkdir(exist_ok=True)
@@ -439,6 +465,8 @@ def test_hand_ins_are_collected_marked_told_and_exported(released, tmp_path):
         "NOT TAKEN eve/old.ipynb: eve has handed in a newer one",
         "NOT TAKEN link.ipynb: it is a link",
         "NOT TAKEN notes.ipynb: it has no cells of an assignment",
+        "NOT TAKEN report.pdf: it is no notebook",
+        "NOTHING IN gina: it has no notebook",
         "ada_42: assignment1",
         "dave: assignment1; READ IT, it uses verdict",
         "eve: assignment1; no function is written",
@@ -456,6 +484,12 @@ def test_hand_ins_are_collected_marked_told_and_exported(released, tmp_path):
     told = (released / "feedback" / "dave" / name / f"{name}.html").read_text()
     assert "not yet. " in told
     assert "nothing yet. " in (released / "feedback/eve" / name / f"{name}.html").read_text()
+    for html in (released / "feedback").rglob("*.html"):
+        text = re.sub(r"<[^>]*>", "", html.read_text())
+        assert "place_value is tried on is not shown" in text
+        assert not re.search("HIDDEN TESTS|MISTAKES|CASES|def _task|assert _found", text)
+    marked = released / "autograded" / "dave" / name / f"{name}.ipynb"
+    assert "BEGIN HIDDEN TESTS" in marked.read_text()  # the lecturer's copy is whole
     assert not course.prepare(released, "another seed")  # what was handed in stays marked
 
 

@@ -16,6 +16,7 @@ from .assignments import ASSIGNMENTS, nbgrader
 UNUSUAL = re.compile(
     r"verdict|_task|lab\.exercises|sys\.modules|_getframe|\bgc\b|inspect|__\w+__|_exit|open\("
 )
+HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS.*?(### END HIDDEN TESTS|\Z)", re.S)
 UNSEEN = """What the machine cannot see:
   It knows what a function gives, not why. Two students with the same code get the same marks.
   A hand-in runs in one kernel with its checker, and could read or change it. Where one of the words
@@ -32,8 +33,21 @@ def collect(folder: Path, handed_in: Path) -> Iterator[str]:
     which the file came or, where it came in none, what the file's name has beside the assignment's.
     Of two hand-ins of one student the newer counts.
     """
+    if not handed_in.is_dir():
+        raise SystemExit(f"{handed_in} is no folder. Nothing was collected.")
     taken: set[tuple[str, str]] = set()
     files = [p for p in handed_in.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+    for path in sorted(handed_in.iterdir()):
+        if (
+            path.is_dir()
+            and not path.name.startswith(".")
+            and not any(path in p.parents for p in files)
+        ):
+            yield f"NOTHING IN {path.name}: it has no notebook"
+        elif path.is_file() and path.suffix != ".ipynb":
+            yield f"NOT TAKEN {path.name}: it is no notebook"
+    if not files:
+        yield f"NOTHING was collected: {handed_in} has no notebook"
     for path in sorted(files, key=lambda p: (-p.stat().st_mtime, p)):
         if path.is_symlink():
             yield f"NOT TAKEN {path.name}: it is a link"
@@ -93,7 +107,13 @@ def grade(folder: Path) -> Iterator[str]:
             if not done["success"]:
                 yield f"NOT MARKED {student}: {name}\n{done['log']}"
                 continue
-            told = grader.generate_feedback(name, student, force=True)
+            marked_file = folder / "autograded" / student / name / f"{name}.ipynb"
+            whole = marked_file.read_bytes()
+            _writable(marked_file).write_text(json.dumps(shown(json.loads(whole))), "utf-8")
+            try:
+                told = grader.generate_feedback(name, student, force=True)
+            finally:
+                marked_file.write_bytes(whole)
             if not told["success"]:
                 yield f"NO FEEDBACK {student}: {name}\n{told['log']}"
             with grader.gradebook as book:
@@ -103,3 +123,24 @@ def grade(folder: Path) -> Iterator[str]:
         export = CsvExportPlugin(config=grader.config)
         export.to = str(folder / "marks.csv")
         export.export(book)
+
+
+def shown(notebook: dict) -> dict:
+    """A marked hand-in as its student may see it: without hidden tests, with what they found.
+
+    Of a cell that marks, the first line and the message of the error are left.  Its other lines
+    hold the solution and the other forms of the task, and a traceback quotes them.
+    """
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code" or not cell["metadata"].get("nbgrader", {}).get("grade"):
+            continue
+        cell["source"] = HIDDEN.sub("", "".join(cell["source"])).rstrip()
+        found = [out["evalue"] for out in cell["outputs"] if out["output_type"] == "error"]
+        text = "\n".join(found) or "right"
+        cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": text}]
+    return notebook
+
+
+def _writable(path: Path) -> Path:
+    path.chmod(path.stat().st_mode | 0o200)
+    return path

@@ -224,6 +224,14 @@ def three_heads() -> Figure:
     return fig
 
 
+ANSWERS = (
+    "how much, from\nsilent units?",
+    "the same\nquestion",
+    "where more,\nwhere less?",
+    "where, and\nhow much?",
+)
+
+
 @figure
 def three_zeros() -> Figure:
     """Chapter 10: two questions, counted from zero, after a shift, from the mean, and whole."""
@@ -245,6 +253,8 @@ def three_zeros() -> Figure:
             M = grad_cam(model, x, centred(c), layer=layer, relu=False, **how)[0]
             plots.overlay(ax, x[0], M, limit=1.2)
             ax.set_title(way if c == 2 else "")
+    for ax, question in zip(axes[1], ANSWERS, strict=True):
+        ax.set_xlabel(question)
     return fig
 
 

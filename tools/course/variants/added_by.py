@@ -7,15 +7,13 @@ from zerocam.lab.exercises.tasks import draw, small_net
 
 NAME = "against_others"
 REFERENCE = "mean over images"  # one of ("mean over images", "mean over images and positions")
-TARGET = "c less that of d"  # one of ("c less that of d", "c", "c and that of d, added up")
+TARGET = "`c` less the score of `d`"  # one of ("`c` less the score of `d`", "`c`, for which `d` is not needed", "`c` plus the score of `d`")
 
 
 def right(net, x, others, c, d):
-    """Return the signed map of {TARGET}, for the images `x` at the layer `features`.
+    """Return the signed map for the images `x` at the layer `features`.
 
-    `c` and `d` are classes.
-
-    It is compared with the {REFERENCE} of the activations of the images `others`.
+    It explains the score of the class {TARGET}. It is compared with the {REFERENCE} of the activations of the images `others`.
     """
     B = zerocam.activations(net, others, layer="features")
     B = {
@@ -25,9 +23,9 @@ def right(net, x, others, c, d):
     how = {"layer": "features", "relu": False, "reference": B}
     one, two = (zerocam.grad_cam(net, x, k, **how) for k in (c, d))
     return {
-        "c less that of d": one - two,
-        "c": one,
-        "c and that of d, added up": one + two,
+        "`c` less the score of `d`": one - two,
+        "`c`, for which `d` is not needed": one,
+        "`c` plus the score of `d`": one + two,
     }[TARGET]
 
 
@@ -50,9 +48,9 @@ def usual(net, x, c, d):
     """The map without a reference."""
     one, two = (cam_at(net, x, k) for k in (c, d))
     return {
-        "c less that of d": one - two,
-        "c": one,
-        "c and that of d, added up": one + two,
+        "`c` less the score of `d`": one - two,
+        "`c`, for which `d` is not needed": one,
+        "`c` plus the score of `d`": one + two,
     }[TARGET]
 
 

@@ -6,20 +6,21 @@ from zerocam.lab.exercises import Exercise
 from zerocam.lab.exercises.tasks import small_net, with_weights
 
 NAME = "compare_head"
-AGAINST = "the first"  # one of ("the first", "the last", "the first two, averaged", "all, averaged and halved")
+AGAINST = "the map of the first class"  # one of ("the map of the first class", "the map of the last class", "the mean of the maps of the first two classes", "half of the mean of the maps of all classes")
 
 
 def right(net):
-    """Return a copy of the network whose map of each class is less that of others.
+    """Return a copy of the network in which each class has another map.
 
-    The map of which classes is taken off: {AGAINST}.  The network's last layer is `net.head.linear`.  The probabilities stay what they were.
+    Subtract {AGAINST} from the map of each class. The probabilities stay what they were.
+    Change the network's last layer, `net.head.linear`.
     """
     W = net.head.linear.weight.detach()
     other = {
-        "the first": W[0],
-        "the last": W[-1],
-        "the first two, averaged": W[:2].mean(0),
-        "all, averaged and halved": W.mean(0) / 2,
+        "the map of the first class": W[0],
+        "the map of the last class": W[-1],
+        "the mean of the maps of the first two classes": W[:2].mean(0),
+        "half of the mean of the maps of all classes": W.mean(0) / 2,
     }[AGAINST]
     new = copy.deepcopy(net)
     new.head.linear.weight.data = W - other

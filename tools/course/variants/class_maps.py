@@ -6,7 +6,7 @@ from zerocam.lab.exercises import Exercise
 from zerocam.lab.exercises.tasks import draw
 
 NAME = "contrast_map"
-AGAINST = "the class d"  # one of ("the class d", "the mean of all classes", "half of the class d")
+AGAINST = "the class d"  # one of ("the class d", "the mean of all classes, for which `d` is not needed", "half of the class d")
 LAYOUT = "(K, C)"  # one of ("(K, C)", "(C, K)")
 HEAD = "averages"  # one of ("averages", "adds up")
 
@@ -15,12 +15,12 @@ def right(W, A, c, d):
     """Return the signed maps (N, h, w) of the score of the class `c` less that of {AGAINST}.
 
     `W` {LAYOUT} are the weights of a linear head that {HEAD} over positions, `A` (N, K, h, w) the
-    activations.
+    activations, `c` and `d` classes.
     """
     rows = {"(K, C)": W.T, "(C, K)": W}[LAYOUT]
     other = {
         "the class d": rows[d],
-        "the mean of all classes": rows.mean(0),
+        "the mean of all classes, for which `d` is not needed": rows.mean(0),
         "half of the class d": rows[d] / 2,
     }[AGAINST]
     Z = {"averages": A[0, 0].numel(), "adds up": 1}[HEAD]

@@ -12,10 +12,11 @@ PART = 0.01  # one of (0.1, 0.01, 0.001)
 
 
 def right(M):
-    """Return for each of the maps but one whether it differs by one constant from {WITH}.
+    """Return for each of the maps but one whether it differs from that of {WITH} by one constant.
 
-    `M` (L, h, w) are signed maps of one class at L layers; the result has L - 1 values.  Equal is
-    what is equal to {PART} of the largest absolute value of all maps.
+    `M` (L, h, w) are signed maps of one class at L layers; the result has L - 1 values.  Two
+    maps count as equal up to a constant if the highest value of their difference, minus its lowest
+    value, is below {PART} times the largest absolute value of all maps.
     """
     gap = (M[:, None] - M).flatten(2)
     near = gap.amax(2) - gap.amin(2) < PART * M.abs().max()

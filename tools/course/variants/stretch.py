@@ -8,16 +8,20 @@ from zerocam.lab.exercises.tasks import draw
 NAME = "bring_to"
 LOW = -1  # one of (-4, -3, -2, -1)
 HIGH = 2  # one of (2, 3, 4)
-EACH = "channel"  # one of ("channel", "image", "position")
+EACH = "channel of an image"  # one of ("channel of an image", "image", "position of an image")
 
 
 def right(A):
     """Return the activations `A` (N, K, h, w), brought from {LOW} to {HIGH}.
 
-    Each {EACH} of an image has its own lowest value, which becomes {LOW}, and its own highest, which
-    becomes {HIGH}; where all are equal they become {LOW}.
+    Each {EACH} has a lowest value of its own, which becomes {LOW}, and a highest value of its
+    own, which becomes {HIGH}. Where all its values are equal they become {LOW}.
     """
-    over = {"channel": (2, 3), "image": (1, 2, 3), "position": (1,)}[EACH]
+    over = {
+        "channel of an image": (2, 3),
+        "image": (1, 2, 3),
+        "position of an image": (1,),
+    }[EACH]
     low, high = A.amin(over, keepdim=True), A.amax(over, keepdim=True)
     return LOW + (HIGH - LOW) * (A - low) / torch.where(high > low, high - low, 1)
 
