@@ -678,7 +678,6 @@ def test_of(mutant: tuple[str, ...]) -> str:
     """The test that must reject a mutant."""
     named = mutant[3] if "::" in mutant[3] else f"test_{Path(mutant[0]).name}.py::{mutant[3]}"
     return f"tests/{named}"
-    return f"tests/{named}"
 
 
 def mutate(mutant: tuple[str, ...] | None, folder: str, package: Path = PACKAGE) -> None:

@@ -333,8 +333,9 @@ def score_cam(
     were standardised.  The published score of the baseline, subtracted from all, cancels in the
     softmax.
 
-    K + 2 forward passes; `progress` shows a bar.  A target without a class means the class
-    predicted for x; a callable sees the masked images' scores, so give it its class: centred(281).
+    K + 1 forward passes; `progress` shows a bar.  A target without a class means the class
+    predicted for x, found in one pass more; a callable sees the masked images' scores, so give it
+    its class: centred(281).
 
     Invariant under permutation.  A shift t moves no mask and adds the constant alpha . t.
 

@@ -181,7 +181,7 @@ def turn_relu6(turned: Tensor) -> Affine:
     What was off (0) is then fully on (6), and the reverse.  A ReLU6 lets this pass, since
     relu6(6 - a) = 6 - relu6(a); a ReLU does not.  With `reparametrize(..., fold=True)` the weights
     around the ReLU6 take it in: the network keeps its modules, the number of its parameters, and
-    its function.  `turned` (K,) holds True and False; else ValueError.
+    its function.  `turned` (K,) holds True and False; else `Refused`.
 
     >>> turn_relu6(torch.tensor([True, False]))(torch.tensor([[0.0, 4.0], [6.0, 1.0]]))
     tensor([[6., 4.],

@@ -32,7 +32,7 @@ class Exercise:
     """A function to write.
 
     right: the right function; its name, arguments and docstring are the question.  chapter: "01" to
-    "12".  cases[words]: makes the arguments anew, so that nobody can spoil them; the words say what
+    "13".  cases[words]: makes the arguments anew, so that nobody can spoil them; the words say what
     is special about them.  mistakes[hint]: a function that makes this mistake.  stops[words]: what
     to say where the student's function stops with an error that has these words.
 
