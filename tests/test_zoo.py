@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from zerocam.lab.studies import zoo
+from zerocam.refusals import Refused
 
 ROOT = Path(__file__).parents[1]
 STORED = json.loads((ROOT / zoo.STORED).read_text())
@@ -159,3 +160,9 @@ def test_the_command_goes_on_where_it_was_cut_short(tmp_path, monkeypatch, capsy
     assert zoo.main(["two", "--out", str(out)]) == 1
     assert asked[2:] == [("a:two", "n")]
     assert "3%, wrong" in capsys.readouterr().out
+    before = out.read_text()
+    monkeypatch.setattr(zoo, "made_by", lambda *a: {"command": a[0], "timm": "9.9"})
+    with pytest.raises(Refused, match=r"'timm': None.*'timm': '9.9'.*--out"):
+        zoo.main(["two", "--out", str(out)])
+    assert len(asked) == 3
+    assert out.read_text() == before

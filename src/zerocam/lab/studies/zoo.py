@@ -54,6 +54,7 @@ TORCHVISION = ("densenet121", "mnasnet0_5", "regnet_y_400mf", "resnet18", "shuff
 Row = dict[str, str]
 Made = tuple[str, nn.Module, Tensor]  # the name of a network, the network, and an image
 Make = Callable[[str], Iterator[Made]]
+LIBRARIES = ("torchvision", "timm", "transformers")
 COLUMNS = ("family", "in place", "map", "reading", "layer", "network", "why")
 
 
@@ -225,9 +226,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=STORED)
     o = parser.parse_args(argv)
     torch.set_num_threads(1)
-    rows = {r["family"]: r for r in json.loads(o.out.read_text())["rows"]} if o.out.exists() else {}
-    made = made_by("python -m zerocam.lab.studies.zoo", "torchvision", "timm", "transformers")
+    stored = json.loads(o.out.read_text()) if o.out.exists() else {"rows": []}
+    rows = {r["family"]: r for r in stored["rows"]}
+    made = made_by("python -m zerocam.lab.studies.zoo", *LIBRARIES)
     made |= {"cores": str(os.cpu_count())}
+    both = (stored.get("made", made), made)
+    old, new = ({name: one.get(name) for name in ("torch", *LIBRARIES)} for one in both)
+    if old != new:  # one line says how all rows were made
+        raise Refused("zoo", f"{old} in {o.out}", str(new), "name another file with --out")
     for families in (torchvision_families, timm_families, transformers_families):
         for family, make in families():
             wanted = any(part in family for part in o.families)
