@@ -508,6 +508,18 @@ def test_the_peers_can_be_audited():
     assert table.shape == (3, 2)
 
 
+def test_a_peer_explains_the_predicted_class_or_one_that_is_named():
+    model, x = Net(heads()["gap"]).float(), images().float()
+    predicted = model(x).argmax(1)
+    for peer in (peers.captum_method(), peers.pytorch_grad_cam_method(), peers.torchcam_method()):
+        named = peer(model, x, predicted, layer="features")
+        assert torch.equal(peer(model, x, layer="features"), named)
+        other = peer(model, x, (predicted + 1) % 3, layer="features")
+        assert not torch.allclose(other, named)
+        with pytest.raises(ValueError, match="target: got a function, wanted a class"):
+            peer(model, x, lambda y: y[:, 0], layer="features")
+
+
 FAMILIES = ["resnet18", "mobilenet_v3_large", "swin_t"]  # ReLU, hard-swish, channels last
 FEW = {k: audit.METHODS[k] for k in ("Grad-CAM", "Grad-CAM, spatial mean", "HiResCAM")}
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from zerocam.extras import extra
 from zerocam.hooks import Layer, find_layer
-from zerocam.targets import Classes
+from zerocam.refusals import Refused
+from zerocam.targets import Classes, Target
 
 Method = Callable[..., Tensor]
 
@@ -94,9 +95,15 @@ def _adapter(method: Method, name: str) -> Method:
     """Named, working on a copy of the model: some peers change its mode or its gradients."""
 
     @functools.wraps(method)
-    def on_a_copy(model: nn.Module, x: Tensor, target: Classes = None, *, layer: Layer) -> Tensor:
+    def on_a_copy(
+        model: nn.Module, x: Tensor, target: Target | Classes = None, *, layer: Layer
+    ) -> Tensor:
         at, _ = find_layer(model, layer)
+        if callable(target):
+            raise Refused("target", "a function", "a class: a peer explains no other score")
         with torch.enable_grad():
+            if target is None:
+                target = copy.deepcopy(model)(x).argmax(1)
             return method(copy.deepcopy(model), x, target, layer=at)
 
     on_a_copy.__name__ = name
