@@ -394,7 +394,7 @@ def bias_back() -> Drawing:
         d.arrow((x + 56, 204), (x + 56, 220), (200, 220), (200, 242))
     less, share = w @ a / 2 - (w @ a / 2).mean(), (w @ a.mean(1) + b) / 2
     columns = (
-        (less, "$M$ less its mean", "where, rather", "than elsewhere"),
+        (less, "$M$ minus its mean", "where, rather", "than elsewhere"),
         (np.array([share, share]), "score / $Z$", "how much", ""),
         (less + share, "local score $L$", "adds up to", f"the score, {number(2 * share)}"),
     )

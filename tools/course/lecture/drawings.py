@@ -213,7 +213,12 @@ def local_score(words: dict) -> Drawing:
     """Chapter 10, by hand: the map less its mean, plus an equal share of the score."""
     d = Drawing("local-score", 226, 480, words)
     w, b, a, t = np.array([3, 1]), -2, np.array([[1, 0], [1, 2]]), np.array([1, -1])
-    heads = ((115, "map"), (218, "less its mean"), (326, "score / positions"), (430, "local score"))
+    heads = (
+        (115, "map"),
+        (218, "minus its mean"),
+        (326, "score / positions"),
+        (430, "local score"),
+    )
     for x, label in heads:
         d.middle(x, 40, label, "b")
     for y, name, at, bias in ((58, "first", a, b), (130, "shifted", a + t[:, None], b - w @ t)):
