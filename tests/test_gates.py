@@ -122,7 +122,7 @@ for choice in (["-m", "not slow"], [last, first], ["--random-order-seed=1"]):
 
 
 def test_a_draw_depends_on_the_name_alone_and_what_is_left_behind_is_refused(tmp_path):
-    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    shutil.copy(ROOT / "conftest.py", tmp_path)
     (tmp_path / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "groups.py", tmp_path / "tests")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow")
@@ -140,6 +140,37 @@ def test_a_draw_depends_on_the_name_alone_and_what_is_left_behind_is_refused(tmp
     for draws in zip(*(row[1:] for row in in_order + shuffled), strict=True):
         assert len(set(draws)) == 6
     assert "4 passed, 1 deselected" in done.stdout
+
+
+EXAMPLE = '''
+
+def {name}():
+    """
+    >>> import torch
+    >>> print({name!r}, torch.rand(1).item(), file=open("drawn", "a"))
+    >>> assert torch.get_num_threads() == 1
+    """
+'''
+
+
+def test_so_is_a_draw_of_an_example_in_a_docstring(tmp_path):
+    for name in ("conftest.py", "tests/groups.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --doctest-modules\ntestpaths = src")
+    code = "".join(EXAMPLE.format(name=name) for name in ("first", "second"))
+    (tmp_path / "src" / "examples.py").write_text(code)
+    first, second = (f"src/examples.py::examples.{name}" for name in ("first", "second"))
+    runs = "import pytest"
+    for choice in ([first, second], [second, first], ["--random-order-seed=1"]):
+        runs += f"\nprint(int(pytest.main(['-q', *{choice}])))"
+    command = [sys.executable, "-c", runs]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines().count("0") == 3, done.stdout
+    drawn = (tmp_path / "drawn").read_text().splitlines()
+    assert drawn[:2] == drawn[3:1:-1]
+    assert len(set(drawn)) == 4
 
 
 # Types

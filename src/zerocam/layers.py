@@ -58,7 +58,7 @@ def suggest_layer(
     Raises `Refused` when no layer is left, with what was passed over, and as `grad_cam` does.
 
     >>> parts = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    >>> where, why = suggest_layer(nn.Sequential(*parts, nn.Linear(2, 3)), torch.ones(1, 1, 8, 8))
+    >>> where, why = suggest_layer(nn.Sequential(*parts, nn.Linear(2, 3)), torch.randn(1, 1, 8, 8))
     >>> print(where, why, sep="; ")
     {'layer': '1'}; the last layer with positions the scores listen to: 2 channels, 6 x 6; \
 activations are never negative
