@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from email.message import Message
 from hashlib import sha256
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 import zerocam
-from zerocam import cases, imagenet, metrics, plots, targets
+from zerocam import cases, cli, imagenet, metrics, plots, targets
 from zerocam.cli import load_model, main, torchvision_input
 from zerocam.lab.pictures import photograph
 from zerocam.photos import read_photo
@@ -171,6 +172,16 @@ no_value = lambda: Fails(ValueError("target: my own complaint"))  # noqa: E731
 no_prepare = lambda: (tiny(), None)  # noqa: E731
 no_model = lambda: {}["resnet"]  # noqa: E731
 a_dict = lambda: Answers(None)  # noqa: E731
+
+
+def no_array() -> tuple[nn.Module, Callable]:
+    """A prepare that is a library's own function, and fails."""
+    return tiny(), json.dumps
+
+
+def written_over() -> nn.Module:
+    """A model of torch's own parts that loses what its gradient needs."""
+    return nn.Sequential(tiny(), nn.Sigmoid(), nn.Hardtanh(inplace=True))
 
 
 def silent() -> nn.Module:
@@ -505,6 +516,70 @@ def test_refusals_are_one_line_and_exit_1(photo, capsys, args, message):
     assert message in re.sub(r"\(test_main\.py line \d+, ", "(test_main.py line N, ", error)
     assert error.startswith("zerocam: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "place"),
+    [
+        ("cases", "kind_of_score", "cases.py"),  # in our own line
+        ("hooks", "instead", "hooks.py"),  # in our hook, inside the user's forward
+    ],
+)
+def test_a_mistake_of_ours_is_not_laid_on_the_model(
+    photo, tmp_path, capsys, monkeypatch, module, name, place
+):
+    words = ["map", photo, "--size", "48", "--layer", "net.1", "--out", str(tmp_path / "m.json")]
+    words += ["--model", "test_main:of_another_head"]
+    assert main(words) == 0
+    monkeypatch.setattr(sys.modules[f"zerocam.{module}"], name, None)
+    capsys.readouterr()
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("zerocam: a mistake in zerocam: TypeError, 'NoneType' object is not ca")
+    assert re.search(rf" \({place} line \d+, in \w+\); please report it with what --trace", error)
+    assert error.count("\n") == 1
+    assert "model" not in error
+    assert main([*words, "--traceback"]) == 1
+    trace, last = capsys.readouterr().err.rsplit("\n", 2)[:2]
+    assert trace.startswith("Traceback")
+    assert last == error.strip()
+
+
+def test_a_mistake_of_ours_is_ours_where_a_library_notices_it(photo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cases, "_versions", object)  # which JSON does not take
+    words = ["--model", "test_main:tiny", "--out", str(tmp_path / "m.json")]
+    assert main(["map", photo, *words]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("zerocam: a mistake in zerocam: TypeError, Object of type object is no")
+    assert re.search(r" \(cases.py line \d+, in text\); please", error)
+
+
+@pytest.mark.parametrize("address", ["", "https://github.com/OWNER/NAME/issues"])
+def test_a_mistake_of_ours_is_reported_where_the_setting_says(monkeypatch, address):
+    urls = Message()
+    urls["Project-URL"] = "Source, https://github.com/OWNER/NAME"
+    if address:
+        urls["Project-URL"] = f"Issues, {address}"
+    monkeypatch.setattr(cli, "metadata", lambda name: urls)
+    monkeypatch.setattr(cli, "ENDINGS", None)
+    with pytest.raises(TypeError) as raised:
+        cli._check_outs(["map.png"], "map")
+    wanted = f"please report it at {address}, with" if address else "please report it with"
+    assert wanted in cli.told(raised.value)
+
+
+@pytest.mark.parametrize("model", ["no_array", "written_over"])
+def test_what_a_library_raises_for_the_model_is_the_models(photo, tmp_path, capsys, model):
+    words = ["--layer", "0.1", "--out", str(tmp_path / "m.npy")]
+    assert main(["map", photo, "--model", f"test_main:{model}", *words]) == 1
+    error = capsys.readouterr().err
+    assert re.match(r"zerocam: model: got (Type|Runtime)Error, .*; see --help, or run it", error)
+
+
+def test_what_the_machine_refuses_is_said_as_it_is(photo, tmp_path, capsys):
+    (out := tmp_path / "m.png").mkdir()
+    assert main(["map", photo, "--model", "test_main:tiny", "--out", str(out)]) == 1
+    assert capsys.readouterr().err.startswith("zerocam: [Errno 21] Is a directory: ")
 
 
 def printed_by(capsys, *words: str) -> str:
