@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 import zerocam
-from zerocam import cases, cli, imagenet, metrics, plots, targets
+from zerocam import cases, cli, hooks, imagenet, metrics, plots, targets
 from zerocam.cli import load_model, main, torchvision_input
 from zerocam.lab.pictures import photograph
 from zerocam.photos import read_photo
@@ -182,6 +182,17 @@ def no_array() -> tuple[nn.Module, Callable]:
 def written_over() -> nn.Module:
     """A model of torch's own parts that loses what its gradient needs."""
     return nn.Sequential(tiny(), nn.Sigmoid(), nn.Hardtanh(inplace=True))
+
+
+class Dazzled(nn.Module):
+    """Scores that are not finite for an even photograph, and whose gradient is."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = tiny()
+
+    def forward(self, x):
+        return self.net(x) + (x[:, 0].max() - x[:, 0].min()).log()
 
 
 def silent() -> nn.Module:
@@ -784,6 +795,64 @@ def test_a_folder_gives_the_numbers_of_each_photograph_whatever_the_batch(
             assert divmod(int(M.argmax()), 11) == (row.row - 1, row.column - 1)
         assert table.note.tolist()[5].startswith("photo: got 'half.jpg', which cannot be read")
         assert "which is HEIC" in table.note.tolist()[6]
+
+
+def passes_of(words: list[str]) -> int:
+    """How often the model `made` runs for a command."""
+    runs: list[int] = []
+    with hooks.hooked([made], lambda *_: runs.append(1)):
+        assert main(words) == 0
+    return len(runs)
+
+
+def test_a_photograph_of_a_folder_costs_one_pass(folder, tmp_path, capsys):
+    def passes(n: int) -> int:
+        place = tmp_path / str(n)
+        place.mkdir()
+        for i in range(n):
+            (place / f"{i}.png").write_bytes((folder / f"{i}.png").read_bytes())
+        words = ["--model", "test_main:made", "--size", "48", "--out", str(tmp_path / "m.csv")]
+        return passes_of(["map", str(place), "--batch", "1", *words])
+
+    assert passes(4) - passes(1) == 3
+
+
+def test_a_map_more_of_a_photograph_costs_one_pass(photo, tmp_path, capsys):
+    words = ["map", photo, "--model", "test_main:made", "--size", "48"]
+    words += ["--out", str(tmp_path / "m.png"), "--class", "0"]
+    assert passes_of([*words, "--class", "1"]) - passes_of(words) == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--class", "0", "--target", "centred"]])
+def test_a_folder_of_scores_that_are_not_finite_is_refused(folder, tmp_path, capsys, options):
+    (tmp_path / "0.png").write_bytes((folder / "0.png").read_bytes())
+    Image.new("RGB", (48, 48)).save(tmp_path / "1.png")
+    words = ["map", str(tmp_path), "--model", "test_main:Dazzled", "--layer", "net.1"]
+    words += ["--size", "48", "--batch", "1", "--out", str(tmp_path / "m.csv")]
+    assert main([*words, *options]) == 1
+    assert "scores: got NaN or inf for image [0]" in capsys.readouterr().err
+
+
+def test_a_folder_is_recorded_as_a_single_map_is(folder, tmp_path, capsys):
+    out = [str(tmp_path / name) for name in ("f.npz", "f.png", "m.json", "other.json")]
+    words = ["--model", "test_main:tiny", "--layer", "1", "--size", "48", "--target", "centred"]
+    assert main(["map", str(folder), *words, "--out", out[0], "--out", out[1]]) == 0
+    assert main(["map", str(folder / "0.png"), *words, "--out", out[2]]) == 0
+    whole, one = json.loads(str(np.load(out[0])["record"])), json.loads(Path(out[2]).read_text())
+    with Image.open(out[1]) as sheet:
+        assert json.loads(sheet.text["zerocam"]) == whole
+    assert {k: whole[k] for k in ("versions", "weights_sha256")} == {
+        k: one[k] for k in ("versions", "weights_sha256")
+    }
+    asked, of_one = whole["arguments"], one["arguments"]
+    same = of_one.keys() - {"photo", "c", "out"}
+    assert {k: asked[k] for k in same} == {k: of_one[k] for k in same}
+    assert (asked["photo"], asked["c"], asked["out"]) == (folder.name, None, out[:2])
+    assert asked.keys() - same == {"photo", "c", "out", "batch"}
+    assert whole["rows"][0]["sha256"] == one["photo_sha256"]
+    words[1] = "test_main:never"  # another bias
+    assert main(["map", str(folder / "0.png"), *words, "--out", out[3]]) == 0
+    assert json.loads(Path(out[3]).read_text())["weights_sha256"] != one["weights_sha256"]
 
 
 def test_a_folder_may_hold_photographs_of_different_sizes(folder, tmp_path, capsys):

@@ -26,7 +26,19 @@ from pathlib import Path
 from typing import Any
 
 from zerocam.audits import AuditReport, audit
-from zerocam.cases import CHOICES, SIZE, Case, Explanation, Photo, drawing, explain, look, png, text
+from zerocam.cases import (
+    CHOICES,
+    SIZE,
+    Case,
+    Explanation,
+    Photo,
+    drawing,
+    explain,
+    look,
+    png,
+    provenance,
+    text,
+)
 from zerocam.folders import SHEET, explain_folder, photographs
 from zerocam.networks import MODELS, Network, load_model, torchvision_input
 from zerocam.page import Asked, server
@@ -176,9 +188,11 @@ def draw_folder(
         print(f"{unread} of {len(files)} files cannot be read; the table says why")
     if len(album.maps) > SHEET:
         print(f"the sheet shows the first {SHEET}")
-    record = {"arguments": options | read | {"model": network.name, "class": c}, "rows": album.rows,
-              "layer": album.first.where["layer"]}  # fmt: skip
-    for out in args.out or ["maps.csv", "maps.png"]:
+    outs = args.out or ["maps.csv", "maps.png"]
+    asked = {"photo": files[0].parent.name, "layer": args.layer, "call": args.call, "c": c}
+    record = provenance(network, **asked, **options, **read, out=outs)
+    record |= {"rows": album.rows, "layer": album.first.where["layer"]}
+    for out in outs:
         album.write(out, record)
         print(f"written: {out}")
 
