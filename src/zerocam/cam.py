@@ -21,18 +21,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam import moved
+from zerocam import hooks, moved
 from zerocam.answers import Inputs, images, no_gradient
-from zerocam.hooks import (
-    Features,
-    Layer,
-    Reshape,
-    Tap,
-    at_least_float32,
-    gradients,
-    run,
-    tap,
-)
+from zerocam.hooks import Features, Layer, Reshape, at_least_float32, gradients, run, tap
 from zerocam.refusals import Refused
 from zerocam.shortcuts import Step, pull_back, short_way
 from zerocam.targets import Classes, Target
@@ -291,12 +282,12 @@ def explain_blank(
 
 
 def blank_reasons(
-    made: Tap, *, reference: Zero = None, complete: bool = False, tiny: float = 1e-6
+    made: hooks.Tap, *, reference: Zero = None, complete: bool = False, tiny: float = 1e-6
 ) -> list[str]:
     """`explain_blank` of the activations and gradients that `zerocam.tap` has made already.
 
     >>> A, G, y = torch.tensor([[[[-4.0, 0.0]]]]), torch.ones(1, 1, 1, 2), torch.zeros(1, 1)
-    >>> blank_reasons(Tap(A, G, y, y[:, 0]))
+    >>> blank_reasons(hooks.Tap(A, G, y, y[:, 0]))
     ['all negative']
     """
     plain = referenced_map(made.A, made.G, reference=reference)
