@@ -25,20 +25,9 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
+from zerocam import cases
 from zerocam.audits import AuditReport, audit
-from zerocam.cases import (
-    CHOICES,
-    SIZE,
-    Case,
-    Explanation,
-    Photo,
-    drawing,
-    explain,
-    look,
-    png,
-    provenance,
-    text,
-)
+from zerocam.cases import CHOICES, SIZE, Case, Explanation, Photo, drawing, explain, look, png, text
 from zerocam.folders import SHEET, explain_folder, photographs
 from zerocam.networks import MODELS, Network, load_model, torchvision_input
 from zerocam.page import Asked, server
@@ -138,11 +127,11 @@ def run(args: argparse.Namespace) -> None:
         return
     photo = Photo.read(Path(args.photo), **read)
     call = getattr(args, "call", None)
-    cases = [look(network, photo, classes[0], args.layer, call) for network in networks]
+    looked = [look(network, photo, classes[0], args.layer, call) for network in networks]
     if asked == "audit":
-        draw_audit(cases[0], args.seed, args.out)
+        draw_audit(looked[0], args.seed, args.out)
     else:
-        asking = [case.asking(c) for case in cases for c in classes]
+        asking = [case.asking(c) for case in looked for c in classes]
         explained = [explain(case, args.target, args.reference) for case in asking]
         draw_maps(explained, args.out or ["map.png"])
 
@@ -190,7 +179,7 @@ def draw_folder(
         print(f"the sheet shows the first {SHEET}")
     outs = args.out or ["maps.csv", "maps.png"]
     asked = {"photo": files[0].parent.name, "layer": args.layer, "call": args.call, "c": c}
-    record = provenance(network, **asked, **options, **read, out=outs)
+    record = cases.provenance(network, **asked, **options, **read, out=outs)
     record |= {"rows": album.rows, "layer": album.first.where["layer"]}
     for out in outs:
         album.write(out, record)
