@@ -146,7 +146,7 @@ MUTANTS = [
      "test_tokens_and_repeated_layers_work_as_in_grad_cam"),
     ("hooks", "            handle.remove()", "            pass",
      "test_methods.py::test_the_model_comes_back_as_it_was_also_when_it_fails"),
-    ("methods", "with torch.no_grad(), left_as_it_was(model, x):", "with torch.no_grad():",
+    ("methods", "with torch.no_grad(), hooks.left_as_it_was(model, x):", "with torch.no_grad():",
      "test_the_model_comes_back_as_it_was_also_when_it_fails"),
     ("methods", '"Score-CAM", disable=not progress', '"Score-CAM", disable=False',
      "test_progress_is_shown_on_request_only"),

@@ -19,6 +19,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import zerocam
+from zerocam.hooks import OF_TORCH
 from zerocam.lab import ledger
 
 ROOT = Path(__file__).parents[1]
@@ -166,6 +167,39 @@ def too_long(what: str, limit: int, lines: dict[Path, int]) -> str:
         "and for a case that another refusal covers. If all of it is needed, raise the limit here "
         "and say in the comment what the lines are for."
     )
+
+
+def modules_of_the_tool() -> dict[str, ast.Module]:
+    return {p.stem: ast.parse(p.read_text()) for p in (ROOT / "src" / "zerocam").glob("*.py")}
+
+
+def test_no_private_name_crosses_a_wall():
+    """What begins with an underscore is used in the module that defines it, and in no other."""
+    trees, homes = modules_of_the_tool(), {}
+    for module, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(module)
+    for module, tree in trees.items():
+        for node in ast.walk(tree):
+            used = node.attr if isinstance(node, ast.Attribute) else ""
+            if used.startswith("_") and not used.startswith("__") and used not in OF_TORCH:
+                assert module in homes.get(used, {module}), f"{module} uses {used}"
+
+
+def test_a_name_has_one_meaning():
+    """No two modules of the tool give a public name to a type, or to a kind of argument."""
+    kinds: dict[str, dict[str, str]] = {}
+    for module, tree in modules_of_the_tool().items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                kinds.setdefault(node.name, {})[module] = "class"
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id
+                if re.fullmatch(r"[A-Z][a-z]\w*", name):
+                    kinds.setdefault(name, {})[module] = ast.unparse(node.value)
+    several = {n: found for n, found in kinds.items() if len(set(found.values())) > 1}
+    assert several.keys() <= {"Map"}, several  # a map of a layer, and of the image's size
 
 
 def test_what_is_too_long_is_told():
