@@ -666,7 +666,7 @@ MUTANTS = [
     ("cases", "refuse_bad_scores(made.y, len(x))", "pass",
      "test_main.py::test_a_folder_of_scores_that_are_not_finite_is_refused"),
     ("cases", "y.argmax(1) if c is None else c", "y.argmax(1)",
-     "test_main.py::test_one_run_of_several_can_be_chosen"),
+     "test_main.py::test_several_classes_and_models_have_one_scale"),
     ("networks", "plain = t.dequantize() if t.is_quantized else t.to_dense()",
      "plain = t.dequantize()", "test_a_digest_is_of_the_numbers"),
     ("folders", "album.rows.sort", "id",

@@ -746,6 +746,7 @@ def test_several_classes_and_models_have_one_scale(photo, tmp_path, capsys, monk
     records = json.loads(Path(outs[0]).read_text())
     asked = [(r["arguments"]["model"][10:], r["class"]) for r in records]
     assert asked == [("tiny", 0), ("tiny", 2), ("never", 0), ("never", 2)]
+    assert records[0]["map"] != records[1]["map"]
     highest = max(abs(v) for r in records for row in r["map"] for v in row)
     assert limits == [pytest.approx(highest)]
     assert main([*words, *models, "--out", "m.csv"]) == 1
