@@ -3,7 +3,7 @@
 document.addEventListener("DOMContentLoaded", () => {
   if (typeof Search === "undefined") return;
   const UNREAD = ".headerlink, .highlight, .katex-html, annotation, .katex-display, script, style, "
-    + "noscript, template, svg, canvas, button, select, label, output, [hidden], .visually-hidden, "
+    + "noscript, template, svg, .zero-explorer, .zero-write, canvas, button, select, label, output, [hidden], .visually-hidden, "
     + ".toctree-wrapper, details.hide > summary";
   const BLOCKS = "address, blockquote, br, caption, dd, div, dl, dt, figcaption, h1, h2, h3, h4, h5, li, "
     + "p, section, summary, table, td, th, tr, a[href*='#claim-'], .chip";
