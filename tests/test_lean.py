@@ -1,5 +1,6 @@
 """What is taken from the built pages, and what must stay."""
 
+import json
 import re
 import subprocess
 import sys
@@ -220,6 +221,13 @@ def test_a_number_stays_with_its_per_cent_sign_and_an_option_is_one_word():
     (paragraph,) = document.children
     assert paragraph.astext().startswith("by 7\u00a0% ofn\u00a0% and x % y7 % 2")
     assert [part["classes"] for part in code] == [[], ["option"], [], []]
+    root = Path(__file__).parents[1]
+    stored = json.loads(measured.file_of(root, "zoo").read_text(encoding="utf-8"))["rows"]
+    lines = measured.in_words(measured.file_of(root, "zoo"))
+    reasons = [f"- {row['family']}: {row['why']}" for row in stored if row["why"]]
+    assert [line for line in lines if line.startswith("- ")] == reasons != []
+    head = "\n".join(lines).split("Why, where no number stands:")[0]
+    assert not any(row["why"] in head for row in stored if row["why"])
     assert measured._set("14 x 14, 50%, max") == "14\u00a0×\u00a014, 50\u00a0%, max"
 
 
