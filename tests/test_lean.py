@@ -1,5 +1,7 @@
 """What is taken from the built pages, and what must stay."""
 
+import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -184,7 +186,7 @@ def test_a_formula_with_an_error_ends_the_build():
         ("y", ", and on", '<span class="held">'),
         ("y", "). And", '<span class="held">'),
         ("y", " and on", ""),
-        ("y = a + b", ", and on", ""),  # breaks after its own signs
+        ("y = a + b", ", and on", ""),  # breaks after its own signs, not before the stop
     ],
 )
 def test_no_line_starts_with_the_stop_behind_a_formula(tex, behind, held):
@@ -199,7 +201,14 @@ def test_no_line_starts_with_the_stop_behind_a_formula(tex, behind, held):
     (html,) = writer.body
     assert html.startswith(held + '<span class="math')
     stop = behind[: len(behind) - len(behind.lstrip(").,"))]
-    assert html.removesuffix("</span>" if held else "").endswith(f"</span>{stop}")
+    if tex == "y":
+        assert html.removesuffix("</span>" if held else "").endswith(f"</span>{stop}")
+    else:
+        last = re.search(r'<span class="held">(.*)<span class="stop">,</span></span>(.*)', html)
+        assert re.sub("<[^>]*>", "", last[1] + last[2]) == "b"
+        assert last[1].count("<span") == last[1].count("</span>")
+        assert html.count("<span") == html.count("</span>")
+        assert re.search(r"</annotation></semantics></math>,</span>", html)  # as it is read out
     assert paragraph[2] == behind.removeprefix(stop)
 
 
@@ -212,6 +221,13 @@ def test_a_number_stays_with_its_per_cent_sign_and_an_option_is_one_word():
     (paragraph,) = document.children
     assert paragraph.astext().startswith("by 7\u00a0% ofn\u00a0% and x % y7 % 2")
     assert [part["classes"] for part in code] == [[], ["option"], [], []]
+    root = Path(__file__).parents[1]
+    stored = json.loads(measured.file_of(root, "zoo").read_text(encoding="utf-8"))["rows"]
+    lines = measured.in_words(measured.file_of(root, "zoo"))
+    reasons = [f"- {row['family']}: {row['why']}" for row in stored if row["why"]]
+    assert [line for line in lines if line.startswith("- ")] == reasons != []
+    head = "\n".join(lines).split("Why, where no number stands:")[0]
+    assert not any(row["why"] in head for row in stored if row["why"])
     assert measured._set("14 x 14, 50%, max") == "14\u00a0×\u00a014, 50\u00a0%, max"
 
 

@@ -111,7 +111,7 @@ def test_a_row_has_one_scale():
     fig, axes = plots.row(IMAGE, {"a": M, "b": -2 * M}, over=False)
     assert [a.get_title() for a in axes] == ["the image", "a", "b"]
     assert {a.images[0].get_clim() for a in axes[1:]} == {(-6, 6)}
-    assert [t.get_text() for t in fig.axes[-1].get_yticklabels()] == ["-6", "0", "6"]
+    assert [t.get_text() for t in fig.axes[-1].get_yticklabels()] == ["−6", "0", "6"]
     plt.close(fig)
 
 

@@ -8,6 +8,8 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from PIL import Image
 
+from zerocam.lab.sliders import live
+
 DRAW = """
 import matplotlib.pyplot as plt
 from zerocam.lab.sliders import live
@@ -54,6 +56,17 @@ def test_the_twin_is_the_figures_at_its_stops_below_each_other():
     assert twin.shape[0] == first.shape[0] + last.shape[0]
     assert (twin[: first.shape[0], : first.shape[1]] == first).all()
     assert (twin[first.shape[0] :, : last.shape[1]] == last).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(-0.5, "x: −0.5"), (2, "x: 2"), ("minus-one-hot", "x: minus-one-hot")]
+)
+def test_a_number_is_written_with_a_minus_and_a_word_as_it_is(value, said):
+    figures = []
+    live(
+        lambda _: figures.append(plt.figure()) or figures[-1], [value], name="x", twin=[value]
+    ).show(value)
+    assert figures[0].get_suptitle() == said
 
 
 def test_a_page_that_moves_by_itself_is_shown_in_place_of_the_twin_which_is_drawn_all_the_same():

@@ -204,14 +204,14 @@ def colour_bar(
 
     >>> fig, ax = plt.subplots()
     >>> bar = colour_bar(fig, show_map(ax, np.array([[-2.0, 1.0]])), ax)
-    >>> bar.get_ticks().tolist()
-    [-2.0, 0.0, 2.0]
+    >>> [tick.get_text() for tick in bar.ax.get_yticklabels()]
+    ['−2', '0', '2']
     >>> plt.close(fig)
     """
     axes = list(axes.flat) if isinstance(axes, np.ndarray) else axes
     bar = fig.colorbar(artist, ax=axes, shrink=0.8, aspect=18, pad=0.02)
     low, high = artist.get_clim()
-    bar.set_ticks([low, 0, high], labels=[f"{low:.2g}", "0", f"{high:.2g}"])
+    bar.set_ticks([low, 0, high], labels=[f"{low:.2g}".replace("-", "−"), "0", f"{high:.2g}"])
     bar.set_label(label)
     bar.outline.set_visible(False)
     return bar

@@ -225,11 +225,19 @@ def test_the_address_holds_the_state(browser, page, site):
     wanted = page.evaluate(
         f"async ([site, s]) => {{ {MODULE} return x.write(s, d); }}", [site, many[0]]
     )
-    page.wait_for_url(f"{site}book/explorer.html#{wanted}")
+    page.wait_for_url(f"{site}book/explorer.html?{wanted}")
+    page.locator("nav.bd-toc-nav a").last.click()
+    page.wait_for_url(f"{site}book/explorer.html?{wanted}#*")
     other = browser.new_page()
     other.goto(page.url)
     other.wait_for_selector(".zero-explorer[data-ready]")
     assert state_of(other) == many[0]
+    other.goto(f"{site}book/explorer.html#{wanted}")  # as older links have it
+    other.wait_for_selector(".zero-explorer[data-ready]")
+    assert state_of(other) == many[0]
+    other.goto(f"{site}book/explorer.html?seen=1#what-is-computed-here")
+    other.wait_for_selector(".zero-explorer[data-ready]")
+    assert state_of(other)["shift"] == -1.1, "a question of others is no state"
     other.goto(f"{site}book/explorer.html#class=lynx&shift=up&mix=7&scale=loud&along=nobody&x=1")
     other.reload()
     other.wait_for_selector(".zero-explorer[data-ready]")
@@ -415,6 +423,26 @@ def test_every_part_that_opens_is_drawn(browser, site):
         colours = "(c) => new Set(c.getContext('2d').getImageData(0, 0, 14, 7).data).size"
         assert part.evaluate(colours) > 20
     page.close()
+
+
+@pytest.mark.parametrize("change", [{}, {"example": "digits", "class": 2, "mix": 0.5}])
+def test_the_weights_under_the_channels_are_those_of_the_map(start, compute, change):
+    """In thousandths: a thousandth of what is printed is the weight, and the words say so."""
+    page = start
+    page.evaluate("(s) => document.querySelector('.zero-explorer').explorer.set(s)", change)
+    (now,) = compute([explorer.START | change])
+    printed = page.locator(".zx-inside div div:has(canvas) span").all_inner_texts()
+    weights = [float(text.removeprefix("× ").replace("−", "-")) / 1000 for text in printed]
+    assert len(weights) == 12
+    assert weights[6:] == pytest.approx(now["alpha"][:6], abs=5e-5)
+    assert max(map(abs, weights)) > 1e-3
+    positions, classes = len(now["M"]), len(now["y"])
+    rows = torch.tensor(now["W"]).view(classes, -1)[(explorer.START | change)["class"]]
+    assert torch.allclose(torch.tensor(now["alpha"]) * positions, rows)
+    said = page.locator(".zx-inside").inner_text().replace("−", "-")
+    found = re.search(r"in thousandths\s+“× (-?[\d.]+)” stands for the weight (-?[\d.]+)\.", said)
+    assert float(found[1]) == 1000 * weights[0]
+    assert float(found[2]) == pytest.approx(weights[0])
 
 
 def test_the_step_that_is_pressed_is_the_step_that_is_shown(start):

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 
 import checks
 import pytest
@@ -191,6 +192,39 @@ def test_the_search_finds_a_page_and_the_page_has_the_words(browser, site, words
     tab.locator("#search-results .search li a[href*='" + page + "']").first.click()
     tab.wait_for_url(f"**/{page}.html*")
     assert words.split()[0].lower() in tab.locator("main").text_content().lower()
+    tab.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "of_code"), [("zero weights", "norm.weight.data"), ("channels network", "network.f")]
+)
+def test_the_search_shows_words_not_what_they_are_made_of(browser, site, words, of_code):
+    tab = browser.new_page()
+    tab.goto(f"{site}search.html?q={words.replace(' ', '+')}")
+    tab.get_by_text("Search finished").wait_for()
+    tab.wait_for_load_state("networkidle")
+    found = dict(
+        tab.eval_on_selector_all(
+            "#search-results li:has(p.context)",
+            "(all) => all.map((li) => [li.querySelector('a').href, "
+            "li.querySelector('.context').textContent])",
+        )
+    )
+    assert len(found) > 20
+    raw = re.compile(
+        r"[\\{}$]|<[\w!/]|```|:::|\w = [a-z]+\.|(Show|Hide) the|[a-z]{2}[A-Z]\d|"
+        r"\b(\w)\1\1\b"  # a formula as it is drawn, as it is read out and as it was written
+    )
+    for page, text in found.items():
+        assert not raw.search(text), (page, text)
+        assert of_code not in text
+        assert len(text) < 250
+        tab.set_content(tab.request.get(page).text(), wait_until="commit")  # as it comes
+        whole = " ".join(tab.locator("article").text_content().split())
+        for end in (re.findall(r"^… (\w+) ", text), re.findall(r" (\w+) …$", text)):
+            assert all(re.search(rf"\b{word}\b", whole) for word in end), (page, text)
+    with_word = [text for text in found.values() if words.split()[0] in text.lower()]
+    assert len(with_word) > len(found) / 2
     tab.close()
 
 

@@ -5,7 +5,7 @@ directives   speed, budget, measured: tables of stored numbers; ledger_table: of
 pages        boxes: parts of a chapter, by how they begin; cards: claims and words at hand;
              drawings: of ideas, as parts of the page; execution: outputs run or stored;
              formulas: drawn by KaTeX; address: buttons; preview: what a shared link shows;
-             reference: docstrings for the API page
+             reference: docstrings for the API page; search: what the search shows of a page
 mends        dedupe_js, single: bugs of others; lean: what the theme sends too much of
 """
 
@@ -25,6 +25,7 @@ PARTS = (
     "measured",
     "preview",
     "reference",
+    "search",
     "single",
     "speed",
 )

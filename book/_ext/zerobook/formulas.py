@@ -7,11 +7,13 @@ import atexit
 import json
 import re
 from functools import cache
+from html import escape
 from pathlib import Path
 
 from docutils import nodes
 from py_mini_racer import MiniRacer
 
+BASE, AROUND = '<span class="katex-base">', 3 * "</span>"  # a formula breaks between bases
 KATEX = Path(__file__).parent / "vendor" / "katex" / "katex.min.js"
 
 
@@ -41,10 +43,13 @@ def hold(doctree: nodes.document) -> None:
 
 def _inline(self, node):
     html = f'<span class="math notranslate nohighlight">{drawn(node.astext())}</span>'
-    if "stop" in node:
-        html += node["stop"]
-        if html.count('class="katex-base"') == 1:  # a longer one may break anyway
-            html = f'<span class="held">{html}</span>'
+    if stop := escape(node.get("stop", "")):
+        *start, last = html.removesuffix(AROUND).split(BASE)
+        if len(start) == 1:
+            html = f'<span class="held">{html}{stop}</span>'
+        else:  # it may break behind its signs, so its last part holds the stop; it is said once
+            last = f'<span class="held">{BASE}{last}<span class="stop">{stop}</span></span>{AROUND}'
+            html = BASE.join(start).replace("</math>", f"</math>{stop}") + last
     self.body.append(html)
     raise nodes.SkipNode
 

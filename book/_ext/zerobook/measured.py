@@ -1,4 +1,7 @@
-"""``{measured} NAME`` draws book/measured/NAME.json: rows of a measurement, where it was made."""
+"""``{measured} NAME`` draws book/measured/NAME.json: rows of a measurement, where it was made.
+
+What a row says under `why` stands in a list below the table: it is too long for a column.
+"""
 
 import json
 import re
@@ -27,6 +30,8 @@ def in_words(path: Path) -> list[str]:
     stored = json.loads(path.read_text(encoding="utf-8"))
     rows, made = stored["rows"], stored["made"]
     texts = all(isinstance(value, str) for row in rows for value in row.values())
+    reasons = [f"- {next(iter(row.values()))}: {row['why']}" for row in rows if row.get("why")]
+    rows = [{name: value for name, value in row.items() if name != "why"} for row in rows]
     cells = [[_set(str(value)) for value in row.values()] for row in rows]
     day = f" on {made['date']}" if "date" in made else ""
     memory = f", {made['memory']}" if "memory" in made else ""
@@ -35,6 +40,7 @@ def in_words(path: Path) -> list[str]:
     return [
         *table([list(rows[0]), *cells], texts),
         "",
+        *(["Why, where no number stands:", "", *reasons, ""] if reasons else []),
         f"Measured by `{made['command']}`{day}: {made['platform']}, {made['cores']} processor "
         f"cores{memory}; Python {made['python']}, PyTorch {made['torch']}{versions}.",
     ]

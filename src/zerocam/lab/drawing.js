@@ -7,6 +7,10 @@ export const label = (target, text, name = "aria-label") => target.getAttribute(
 
 export const number = (v, digits = 2) => (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
 
+/** The state in the address: behind a question mark, which links within the page keep; in older links behind a hash. */
+export const given = () => (location.hash.includes("=") ? location.hash : location.search).slice(1);
+export const address = (state) => `${location.href.split(/[?#]/)[0]}?${state}${location.hash.includes("=") ? "" : location.hash}`;
+
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);

@@ -2,7 +2,7 @@
 // the mathematics and touches no page; the rest draws it.  Letters as in zerocam: features A (D, h,
 // w), head W (C, D) and b, channel weights alpha, reference r, signed map M, drawn map L.  Data:
 // explorer.json.
-import { backdrop, chart, colour, dress, element, label, LOOK, number, outline, painter, say, zeroLine } from "./drawing.js";
+import { address, backdrop, chart, colour, dress, element, given, label, LOOK, number, outline, painter, say, zeroLine } from "./drawing.js";
 export { colour };
 
 const REWRITE = { shift: 0, turn: false, flip: 0, mix: 0, soft: 0, labels: 1, places: 0 };
@@ -230,14 +230,13 @@ const STYLE = `
 .zx-tiles b { display: block; font-size: 1.1rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .zx-inside { margin: 1rem 0; }
 .zx-inside > div { display: grid; grid-template-columns: 1.2rem repeat(6, 1fr); gap: .5rem; margin-top: .35rem; }
-.zx-inside span { display: block; font-size: .78rem; text-align: center; font-variant-numeric: tabular-nums; }
+.zx-inside div span { display: block; font-size: .78rem; text-align: center; font-variant-numeric: tabular-nums; }
 @container (max-width: 33.99rem) {
   .zx-all { display: flex; flex-direction: column; }
   .zx-mid { order: 1; }
   .zx-all > :is(.zx-inside, .zx-tiles, .zx-foot) { order: 2; }
   .zx-more { align-self: start; margin: 0 0 .7rem; }
   .zx-p { float: none; display: block; }
-  .zero-explorer .zx-steps { flex-wrap: nowrap; overflow-x: auto; padding: 3px; margin: -3px -3px .5rem; scrollbar-width: thin; }
 }
 @container (min-width: 34rem) {
   .zx-says { min-height: 4.3em; }
@@ -341,7 +340,8 @@ export function mount(root, data) {
   const ends = [element("span"), element("i"), element("span")], scale = element("div", { class: "zx-scale" }, ...ends);
   const tiles = element("ul", { class: "zx-tiles" }, ...Array.from({ length: 4 }, () => element("li", {}, element("b"), element("span"))));
   const channels = ["A", "B"].map((name) => element("div", {}, element("b", {}, name), ...Array.from({ length: 6 }, () => element("div", {}, canvas(), element("span")))));
-  const inside = element("div", { class: "zx-inside" }, element("strong", {}, "Inside: six channels, and what each weighs"), ...channels);
+  const unit = element("span", { class: "zx-unit" });
+  const inside = element("div", { class: "zx-inside" }, element("strong", {}, "Inside: six channels, and what each weighs, in thousandths"), unit, ...channels);
   const live = element("p", { class: "zx-live", "aria-live": "polite" });
 
   // The button and the foot.
@@ -449,6 +449,7 @@ export function mount(root, data) {
     // Channels.
     inside.toggleAttribute("data-lead", lead === "mix");
     if (inside.checkVisibility?.() ?? true) {
+      say(unit, ` “× ${number(1000 * then.alpha[0], 1)}” stands for the weight ${number(then.alpha[0], 4)}.`);
       [then, now].forEach((net, n) => {
         const size = Math.max(...net.A.slice(0, 6 * Z).map(Math.abs));
         [...channels[n].children].slice(1).forEach((box, k) => {
@@ -463,9 +464,9 @@ export function mount(root, data) {
     clearTimeout(said);
     said = setTimeout(() => {
       say(live, `${happened} ${map}`);
-      const hash = write(state, data);
-      if (link) link.href = `${base}book/explorer.html#${hash || "example=photo"}`;
-      if (full && (hash || location.hash.includes("="))) history.replaceState(null, "", `#${hash || "example=photo"}`);
+      const text = write(state, data) || "example=photo";
+      if (link) link.href = `${base}book/explorer.html?${text}`;
+      if (full && (text !== "example=photo" || given())) history.replaceState(null, "", address(text));
     }, 300);
   }
 
@@ -506,8 +507,8 @@ export function mount(root, data) {
     moving = requestAnimationFrame(frame);
   }
   function fromAddress() {
-    if (!location.hash.includes("=")) return;
-    state = read(location.hash.slice(1), data);
+    if (![...new URLSearchParams(given()).keys()].some((key) => key in data.start)) return;
+    state = read(given(), data);
     schedule();
   }
   if (full) { addEventListener("hashchange", fromAddress); fromAddress(); }

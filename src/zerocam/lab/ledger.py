@@ -144,7 +144,7 @@ def fill(text: str, values: dict[str, list[str]]) -> tuple[str, list[str]]:
             got = (WORD.search(done) or [""])[0]
             wrong.append(f"{name}: the prose says {got!r}, the cell printed {want!r}")
             if not start or done[: len(done) - len(got)].endswith(f"{start[0]} "):
-                done = done[: len(done) - len(got)] + last
+                done = done[: len(done) - len(got)] + re.sub(r"^-(?=[\d.])", "−", last)
         done += f"<!--{name}-->"
     return done, wrong
 

@@ -57,7 +57,8 @@ class Live:
     def show(self, value: Any) -> bytes:
         """Draw the figure at a stop, with `name: value` above it."""
         figure = self.draw(value)
-        figure.suptitle(f"{self.name}: {value}")
+        shown = value if isinstance(value, str) else str(value).replace("-", "−")
+        figure.suptitle(f"{self.name}: {shown}")
         figure.savefig(stream := io.BytesIO(), format="png", dpi=SHARP * figure.dpi)
         plt.close(figure)
         return stream.getvalue()

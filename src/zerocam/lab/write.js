@@ -2,7 +2,7 @@
 // and every map moves by v . A / Z.  `network`, `solver` and `written` are the mathematics and touch
 // no page; the rest draws it.  Letters as in zerocam: features A (K, Z), kept sparse, head rows W
 // (C, K), scores y of all classes, signed map M.  Data: write.json.
-import { backdrop, chart, dress, element, label, LOOK, number, painter, say } from "./drawing.js";
+import { address, backdrop, chart, dress, element, given, label, LOOK, number, painter, say } from "./drawing.js";
 
 // ---- The mathematics ---------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ const LINE = 7; // letters
 
 /** The one or two lines that a word is drawn as, and the letters for which there is no room or no form. */
 export function fitted(text) {
-  const known = (c) => c in GLYPHS, letters = [...text.toUpperCase().normalize("NFD").replace(/\p{M}/gu, "")];
+  const known = (c) => c in GLYPHS, letters = [...text.toUpperCase().replaceAll("ẞ", "SS").normalize("NFD").replace(/\p{M}/gu, "")];
   const all = letters.map((c) => (known(c) ? c : " ")).join("").trim();
   const cut = all.length <= LINE ? all.length : Math.max(all.lastIndexOf(" ", LINE), 0) || LINE, rest = all.slice(cut).trim();
   const lost = letters.filter((c) => c.trim() && !known(c)).join("") + rest.slice(LINE).trim();
@@ -224,7 +224,7 @@ export function mount(root, data) {
   dress("zero-explorer-style", LOOK, data.colours);
   dress("zero-write-style", STYLE, data.colours);
   const net = network(data), { K, Z, h, w, limit } = net, solvers = {}, paint = painter(data.colours);
-  let state = read(location.hash.slice(1), data), ink = 1, waiting = 0, resting = 0, last = null, paper = null, shown = null, touched = false;
+  let state = read(given(), data), ink = 1, waiting = 0, resting = 0, last = null, paper = null, shown = null, touched = false;
   root.replaceChildren();
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Write your own heatmap");
@@ -275,7 +275,7 @@ export function mount(root, data) {
   board.classList.add("zw-draw");
   const scale = element("div", { class: "zx-scale" }, element("span", {}, `against ${number(-limit, 3)}`), element("i"), element("span", {}, `${number(limit, 3)} for`));
   const both = chart(data.classes, (c) => change({ class: c }));
-  const names = ["Positions that may have any value", "Farthest that a position is from the drawing", "Largest change of any of the 1,000 probabilities", "Length of the extra weights; a class's own have about 1"];
+  const names = ["Positions that may have any value", "Farthest that a position is from the drawing", "Largest change of any of the 1,000 probabilities", "Length of the extra weights; a class's own weights have the length 1, on average"];
   const values = names.map(() => element("dd"));
   const numbers = element("dl", { class: "zw-numbers" }, ...names.flatMap((name, n) => [element("dt", {}, name), values[n]]));
   const link = element("button", { type: "button" }, "Copy the link"), save = element("button", { type: "button" }, "Save the picture"), done = element("span", { role: "status" });
@@ -309,7 +309,7 @@ export function mount(root, data) {
     clearTimeout(resting);
     resting = setTimeout(() => {
       say(live, says.textContent);
-      if (touched) history.replaceState(null, "", `#${write(state, data)}`);
+      if (touched) history.replaceState(null, "", address(write(state, data)));
     }, 300);
   }
   function change(part) {
@@ -338,7 +338,7 @@ export function mount(root, data) {
     board.setPointerCapture(event.pointerId);
     last = null;
     keep();
-    if (!touched && !location.hash.includes("=")) state = { ...state, cells: new Int8Array(Z) }; // a stroke takes the place of the word of the start
+    if (!touched && !given()) state = { ...state, cells: new Int8Array(Z) }; // a stroke takes the place of the word of the start
     stroke(event);
   });
   board.addEventListener("pointermove", (event) => {
@@ -347,10 +347,10 @@ export function mount(root, data) {
 
   // To take away: the link, and the picture with its caption.
   link.addEventListener("click", async () => {
-    const address = `${location.href.split("#")[0]}#${write(state, data)}`;
-    history.replaceState(null, "", address);
+    const made = address(write(state, data)).split("#")[0];
+    history.replaceState(null, "", made);
     try {
-      await navigator.clipboard.writeText(address);
+      await navigator.clipboard.writeText(made);
       say(done, "The link is copied.");
     } catch {
       say(done, "The link is in the address bar.");
@@ -376,15 +376,15 @@ export function mount(root, data) {
     return made;
   }
   save.addEventListener("click", () => poster().toBlob((blob) => {
-    const address = URL.createObjectURL(blob), anchor = element("a", { href: address, download: "heatmap.png" });
+    const source = URL.createObjectURL(blob), anchor = element("a", { href: source, download: "heatmap.png" });
     anchor.click();
-    setTimeout(() => URL.revokeObjectURL(address), 1000);
+    setTimeout(() => URL.revokeObjectURL(source), 1000);
     say(done, "The picture is saved.");
   }));
 
   addEventListener("hashchange", () => {
-    if (!location.hash.includes("=")) return; // a heading of the page
-    state = read(location.hash.slice(1), data);
+    if (!location.hash.includes("=")) return render(); // a heading of the page: the address keeps the drawing
+    state = read(given(), data);
     field.value = state.word;
     change({});
   });
