@@ -4,6 +4,7 @@ import io
 
 import pytest
 from PIL import Image
+from playwright.sync_api import TimeoutError
 
 from tools.course.lecture import build, page
 from tools.course.lecture.handouts import handouts
@@ -211,16 +212,129 @@ def test_dead_keys_are_noticed(room):
     assert not turned(here)
 
 
-def test_the_presenter_has_a_window_with_the_notes(room):
-    here = room(SIZES[1])
-    with here.context.expect_page() as opened:
-        here.screen.keyboard.press("s")
-    window = opened.value
-    window.wait_for_function("document.querySelector('.speaker-controls-notes .value')?.innerText")
-    here.screen.keyboard.press("ArrowRight")
-    said = slides()[1]["say"].split(". ")[1][:20]
-    window.wait_for_function(f"document.body.innerText.includes({said!r})")
-    assert here.noise == []
+# What is wrong in the presenter's window when the deck is at slide n: its notes, its clock, and the
+# slide that the next key brings, which is drawn in a page of its own.
+PRESENTED = """() => {
+  const found = [];
+  const inside = (name, element) => {
+    const box = element.getBoundingClientRect();
+    if (!box.width || !box.height) found.push(`${name}: not drawn`);
+    if (box.left < -1 || box.top < -1 || box.right > innerWidth + 1
+      || box.bottom > innerHeight + 1) found.push(`${name}: beyond an edge`);
+    return box;
+  };
+  const uncovered = (name, element) => {
+    const { left, top, right, bottom } = inside(name, element);
+    for (const x of [left + 6, (left + right) / 2, right - 6])
+      for (const y of [top + 6, (top + bottom) / 2, bottom - 6]) {
+        const there = document.elementFromPoint(x, y);
+        if (!element.contains(there)) found.push(`${name}: covered by ${there?.className}`);
+      }
+  };
+  const notes = document.querySelector(".speaker-controls-notes .value");
+  uncovered("notes", notes);
+  for (const row of notes.querySelectorAll("p, dt, dd")) {
+    inside(`note ${row.textContent.slice(0, 20)}`, row);
+    if (!(parseFloat(getComputedStyle(row).fontSize) >= 18)) found.push("small notes");
+  }
+  if (/\\\\[a-z]|\\$/.test(notes.innerText)) found.push("raw formula");
+  for (const name of ["timer", "clock"]) uncovered(name, document.querySelector("." + name));
+  for (const name of ["current", "upcoming"])
+    uncovered(name, document.querySelector(`#${name}-slide iframe`));
+  return found;
+}"""
+# Of a slide in that window, which is a page of its own: which parts are beyond its edges.
+SMALL = """() => [...Reveal.getCurrentSlide().querySelectorAll("h2, figure > *, .text, footer")]
+  .filter((e) => e.localName !== "div" || e.textContent).filter((e) => {
+    const { left, top, right, bottom, width } = e.getBoundingClientRect();
+    return !width || left < -1 || top < -1 || right > innerWidth + 1 || bottom > innerHeight + 1;
+  }).map((e) => `small slide: ${e.localName} beyond an edge`)"""
+
+
+class Desk:
+    """The presenter's window, opened as a lecturer opens it, and made as large as a screen."""
+
+    def __init__(self, room, size):
+        self.room = room
+        with room.context.expect_page() as opened:
+            room.screen.keyboard.press("s")
+        self.window = opened.value
+        self.window.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+        self.window.wait_for_selector("#upcoming-slide iframe")
+        self.window.wait_for_function("document.querySelector('.value')?.innerText")
+        for name in ("current", "upcoming"):
+            self.frame(name).wait_for_function("Reveal.isReady()")
+
+    def wrong(self, n, answered=False):
+        """What is wrong at slide n, counted from 0; answered: a vote has shown its answer."""
+        self.room.screen.evaluate(f"Reveal.slide({n}, 0, {0 if answered else -1})")
+        opening = slides()[n]["next"].split("*")[0].split("$")[0]
+        self.window.wait_for_function(
+            "(said) => document.querySelector('.value').innerText.includes(said)", arg=opening
+        )
+        last = n == len(slides()) - 1
+        vote = "options" in slides()[n] and not answered  # the next key shows its answer
+        ahead = [n if vote or last else n + 1, 0 if vote else -1]
+        try:
+            self.frame("upcoming").wait_for_function(
+                "([h, f]) => Reveal.getIndices().h === h && (Reveal.getIndices().f ?? -1) === f",
+                arg=ahead,
+                timeout=10_000,
+            )
+        except TimeoutError:
+            return [f"the next slide is {self.frame('upcoming').evaluate('Reveal.getIndices()')}"]
+        self.window.evaluate(DRAWN_TWICE)
+        small = [p for name in ("current", "upcoming") for p in self.frame(name).evaluate(SMALL)]
+        return [*self.window.evaluate(PRESENTED), *small, *self.room.noise]
+
+    def frame(self, name):
+        return self.window.query_selector(f"#{name}-slide iframe").content_frame()
+
+
+@pytest.mark.parametrize("size", [*SIZES[1:], (1100, 700)])  # the last: as it opens
+def test_the_presenters_window_shows_notes_clock_and_the_next_slide(room, size):
+    desk = Desk(room(SIZES[0]), size)
+    found = {n + 1: wrong for n in range(len(slides())) if (wrong := desk.wrong(n))}
+    assert found == {}
+
+
+BAD_DESK = {
+    "notes: beyond an edge": ".value { font-size: 3em !important }",
+    "small notes": ".value { font-size: 12px !important }",
+    "raw formula": ".value .katex annotation { display: inline !important }",
+    "upcoming: covered by": "html #speaker-layout { top: 50% !important }",
+    "timer: covered by": "html #speaker-layout { left: 50% !important; top: 20px !important }",
+    "upcoming: beyond": "html #upcoming-slide iframe { width: 200% !important }",
+    "clock: not drawn": ".clock { display: none }",
+    "upcoming: not drawn": "#upcoming-slide iframe { display: none !important }",
+    "small slide: h2": "h2 { position: relative; left: 80vw }",
+}
+
+
+@pytest.fixture(scope="module")
+def desk(browser, deck):
+    here = Room(browser, deck, SIZES[0])
+    yield Desk(here, SIZES[1])
+    here.context.close()
+
+
+@pytest.mark.parametrize("message", BAD_DESK)
+def test_a_bad_presenters_window_is_rejected(desk, message):
+    formula = next(n for n, slide in enumerate(slides()) if "$" in slide["say"])
+    assert desk.wrong(formula) == []
+    place = desk.frame("upcoming") if message.startswith("small slide") else desk.window
+    style = place.add_style_tag(content=BAD_DESK[message])
+    found = desk.wrong(formula)
+    style.evaluate("(e) => e.remove()")
+    assert any(message in problem for problem in found), found
+
+
+def test_the_keys_of_the_presenters_window_turn_the_slides(desk):
+    vote = next(n for n, slide in enumerate(slides()) if "options" in slide)
+    assert desk.wrong(vote) == []
+    assert desk.wrong(vote, answered=True) == []
+    desk.window.keyboard.press("ArrowRight")
+    desk.room.screen.wait_for_function(f"Reveal.getIndices().h === {vote + 1}")
 
 
 def test_a_drawing_for_print_has_300_dots_per_inch(browser, svgs):

@@ -157,12 +157,12 @@ def compared(words: dict) -> Drawing:
     xs, ys = coast(x, y, step, high)
     ground(d, xs, ys, y + 5.6 * high, "wash")
     outline(d, xs, ys)
-    at = {0: "silent units?", 3: "after a shift?", LAND.mean(): "the mean?"}
+    at = {0: "a layer of zeros?", 3: "after a shift?", LAND.mean(): "the mean?"}
     for level, says in at.items():
         sea = round(y - high * float(level), 1)
         d.line((x - 8, sea), (round(xs[-1] + 8, 1), sea), cls="strong dash")
         d.text(
-            round(xs[-1] + 16, 1), sea + 4.5 + (10 if says.startswith("silent") else -4), says, "b"
+            round(xs[-1] + 16, 1), sea + 4.5 + (10 if says.startswith("a layer") else -4), says, "b"
         )
     return d
 
@@ -170,30 +170,30 @@ def compared(words: dict) -> Drawing:
 @drawing
 def softmax_freedom(words: dict) -> Drawing:
     """Chapter 6, by hand: what all classes gain, the probabilities do not see."""
-    d, v = Drawing("softmax-freedom", 240, 500, words), -ROWS.max(0)
-    for x, name, rows in ((48, "as trained", ROWS), (280, "the same added to all", ROWS + v)):
+    d, v = Drawing("softmax-freedom", 240, 528, words), -ROWS.max(0)
+    for x, name, rows in ((48, "as trained", ROWS), (296, "the same added to all", ROWS + v)):
         scores = rows @ SEEN.mean(1)
         d.text(x, 22, name, "b")
-        for at, label in ((20, "score"), (66, "share"), (154, "map")):
+        for at, label in ((20, "score"), (74, "probability"), (170, "map")):
             d.middle(x + at, 44, label, "soft s")
-        for k, (score, share) in enumerate(zip(scores, shares(scores), strict=True)):
+        for k, (score, p) in enumerate(zip(scores, shares(scores), strict=True)):
             y = 52 + 44 * k
             d.cells(x, y, np.array([[score]]), 40, 40, tall=36)
-            d.middle(x + 66, y + 23, f"{share:.3f}")
-            d.cells(x + 94, y, rows[k] @ SEEN / 4, 30, 12, tall=36)
+            d.middle(x + 74, y + 23, f"{p:.3f}")
+            d.cells(x + 110, y, rows[k] @ SEEN / 4, 30, 12, tall=36)
     for k, name in enumerate(CLASSES):
         d.text(12, 75 + 44 * k, name, "b")
     d.text(12, 216, "each map gains the same field:")
-    d.cells(374, 194, v @ SEEN / 4, 30, 12, tall=36)
+    d.cells(406, 194, v @ SEEN / 4, 30, 12, tall=36)
     return d
 
 
 @drawing
 def zero_sum(words: dict) -> Drawing:
-    """Chapter 6: less their mean, the maps of all classes add up to zero at each position."""
+    """Chapter 6: minus their mean, the maps of all classes add up to zero at each position."""
     d, maps = Drawing("zero-sum", 240, 480, words), ROWS @ SEEN / 4
     centred = maps - maps.mean(0)
-    for x, name, values in ((56, "maps", maps), (280, "less the mean of all classes", centred)):
+    for x, name, values in ((56, "maps", maps), (280, "minus the mean of all classes", centred)):
         d.text(x, 24, name, "b")
         for k in range(3):
             d.cells(x, 36 + 42 * k, values[k], 44, 8, tall=36)

@@ -225,7 +225,7 @@ def three_heads() -> Figure:
 
 
 ANSWERS = (
-    "how much, from\nsilent units?",
+    "how much, from\na layer of zeros?",
     "the same\nquestion",
     "where more,\nwhere less?",
     "where, and\nhow much?",

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import json
 import re
 from collections.abc import Iterator
 from importlib.metadata import distribution
@@ -35,6 +36,15 @@ def library(path: str) -> str:
     """A file of reveal.js, which the package sphinx-revealjs carries unchanged."""
     place = distribution("sphinx-revealjs").locate_file("sphinx_revealjs/_static/revealjs")
     return (Path(place) / path).read_text(encoding="utf-8")
+
+
+def presenter() -> str:
+    """The script of the presenter's window, with a style of ours after its own."""
+    script, end = library("plugin/notes/notes.js"), "</style>"
+    if script.count(end) != 1:
+        raise ValueError("notes.js of reveal.js has changed: presenter.css has no place in it")
+    style = json.dumps((HERE / "presenter.css").read_text(encoding="utf-8"))[1:-1]
+    return script.replace(end, style + end)
 
 
 def _held(path: Path) -> str:
@@ -106,11 +116,11 @@ def sheets(svgs: dict[str, str]) -> Iterator[tuple[int, dict, str, str]]:
 def deck(svgs: dict[str, str]) -> str:
     """The slides as one HTML file; svgs: figure name -> SVG."""
     made = "".join(
-        f"<section>{body}<footer>{foot}</footer>"
-        f'<aside class="notes">{notes(slide)}</aside></section>'
+        f"<section>{body}<footer>{foot}</footer><aside class='notes'>"
+        f"<p>{foot} · {slide['minutes']} minutes</p>{notes(slide)}</aside></section>"
         for n, slide, body, foot in sheets(svgs)
     )
-    scripts = [library("dist/reveal.js"), library("plugin/notes/notes.js"), START]
+    scripts = [library("dist/reveal.js"), presenter(), START]
     run = "".join(
         f"<script>{s.replace('</script', '<' + chr(92) + '/script')}</script>" for s in scripts
     )

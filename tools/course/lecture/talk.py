@@ -15,7 +15,7 @@ from zerocam.lab import ledger
 from ..notebooks import ROOT
 
 HERE = Path(__file__).parent
-FIRST_HOUR = 84  # minutes on slides; six of the ninety are in reserve
+FIRST_HOUR = 80  # minutes on slides; ten of the ninety are in reserve
 NOTES = ("say", "ask", "point", "next")
 
 
