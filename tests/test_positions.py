@@ -429,6 +429,23 @@ def test_a_few_positions_that_all_see_everything_are_not_told_by_their_number():
     assert "not 'seen': changing the image does not tell" in why
 
 
+@pytest.mark.parametrize(("size", "layer"), [((3, 3), "seen"), ((2, 8), "body")])
+def test_a_few_positions_that_are_moved_alike_are_told_by_their_number(size, layer):
+    """Each sees all: 3 x 3 are a map of a square image, 2 x 8 are none."""
+
+    class Alike(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.seen, self.head = nn.Conv2d(3, 9, 5, 4, 2), nn.GELU(), nn.Linear(9, 3)
+
+        def forward(self, x):
+            A = self.body(x).mean((2, 3), keepdim=True).expand(-1, -1, *size)
+            return self.head(self.seen(A).mean((2, 3)))
+
+    model, x = drawn(Alike), image(40, 40)
+    assert zerocam.suggest_layer(model, x)[0] == {"layer": layer}
+
+
 # ---- what the sizes alone would say --------------------------------------------------------------
 
 

@@ -34,6 +34,7 @@ IN_ORDER = 0.8  # the correlation of their rows with the strips that they answer
 MIDDLE = 0.6  # a map of the whole image spreads over no less of it
 OFF = 0.3  # of the image: so far its first and last row may lie from the strips that move them
 FEW, SURE = 4, 1.2  # so few rows must answer so many times more clearly than alike
+DULL = 1.4  # clearer than that, and in no order, they are no rows of the image
 FLAT = 0.7  # tokens without a place answer so much less clearly than the others
 HELD = 2  # times the largest output: so much is held of the layers that are tried at a time
 MANY = 8  # channels that a network with channels last has at least
@@ -467,8 +468,9 @@ def _grid(
     if not fit and len(axes) == 3 and batch == 0:
         silent = not any(bool(a.any()) for a in rows + columns)
         small = 1 < shape[2] * shape[3] <= FEW**2 and _one_patch((shape[2], shape[3]), image)
-        turned = any(_order(way) < -IN_ORDER for way in (down[2], across[3]) if way.sure())
-        if silent or (small and not turned):  # nothing moves it, or each sees nearly all
+        ways = (way for way in (down[2], across[3]) if way.clearer(DULL))
+        mixed = any(_order(way, torch.arange(len(way.strip))) <= IN_ORDER for way in ways)
+        if silent or (small and not mixed):  # nothing moves it, or each sees nearly all
             return Grid(0, (2, 3), (shape[2], shape[3]))
     return max(fit, key=lambda t: t[0], default=(0, None))[1]
 
@@ -485,9 +487,9 @@ class _Strongest:
         """The same of some of the positions."""
         return _Strongest(self.moved[:, keep], self.strip[keep], self.clear[keep])
 
-    def sure(self) -> bool:
-        """Whether they answer more clearly than chance lets them."""
-        return self.clear.mean().item() * len(self.moved) > SURE
+    def clearer(self, times: float) -> bool:
+        """Whether they answer so many times more clearly than if all strips were alike."""
+        return self.clear.mean().item() * len(self.moved) > times
 
 
 def _strongest(moved: Answers) -> _Strongest:
@@ -508,14 +510,13 @@ def _placed(found: _Strongest, at: Int[Tensor, " _"], n: int) -> float:
     each = torch.zeros(n).index_add(0, at, near.float()) / at.bincount(minlength=n)
     if n > 1 and (_order(found, at) <= IN_ORDER or not _whole(found, at, n)):
         return 0.0
-    if 1 < n <= FEW and not found.sure():
+    if 1 < n <= FEW and not found.clearer(SURE):
         return 0.0  # so few are in order by chance, once many layers are tried
     return 0.0 if len(at) > n and each.min() < 0.5 else near.double().mean().item()
 
 
-def _order(found: _Strongest, at: Int[Tensor, " _"] | None = None) -> float:
+def _order(found: _Strongest, at: Int[Tensor, " _"]) -> float:
     """The correlation of the strips with the rows, 0 if there is none to speak of."""
-    at = torch.arange(len(found.strip)) if at is None else at
     order = torch.corrcoef(torch.stack([found.strip.double(), at.double()]))[0, 1].item()
     return 0.0 if math.isnan(order) else order
 
