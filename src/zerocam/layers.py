@@ -34,7 +34,6 @@ IN_ORDER = 0.8  # the correlation of their rows with the strips that they answer
 MIDDLE = 0.6  # a map of the whole image spreads over no less of it
 OFF = 0.3  # of the image: so far its first and last row may lie from the strips that move them
 FEW, SURE = 4, 1.2  # so few rows must answer so many times more clearly than alike
-DULL = 1.4  # clearer than that, and in no order, they are no rows of the image
 FLAT = 0.7  # tokens without a place answer so much less clearly than the others
 HELD = 2  # times the largest output: so much is held of the layers that are tried at a time
 MANY = 8  # channels that a network with channels last has at least
@@ -468,9 +467,7 @@ def _grid(
     if not fit and len(axes) == 3 and batch == 0:
         silent = not any(bool(a.any()) for a in rows + columns)
         small = 1 < shape[2] * shape[3] <= FEW**2 and _one_patch((shape[2], shape[3]), image)
-        ways = (way for way in (down[2], across[3]) if way.clearer(DULL))
-        mixed = any(_order(way, torch.arange(len(way.strip))) <= IN_ORDER for way in ways)
-        if silent or (small and not mixed):  # nothing moves it, or each sees nearly all
+        if silent or (small and min(_leaning(down[2]), _leaning(across[3])) > IN_ORDER):
             return Grid(0, (2, 3), (shape[2], shape[3]))
     return max(fit, key=lambda t: t[0], default=(0, None))[1]
 
@@ -486,10 +483,6 @@ class _Strongest:
     def only(self, keep: list[int]) -> "_Strongest":
         """The same of some of the positions."""
         return _Strongest(self.moved[:, keep], self.strip[keep], self.clear[keep])
-
-    def clearer(self, times: float) -> bool:
-        """Whether they answer so many times more clearly than if all strips were alike."""
-        return self.clear.mean().item() * len(self.moved) > times
 
 
 def _strongest(moved: Answers) -> _Strongest:
@@ -510,15 +503,30 @@ def _placed(found: _Strongest, at: Int[Tensor, " _"], n: int) -> float:
     each = torch.zeros(n).index_add(0, at, near.float()) / at.bincount(minlength=n)
     if n > 1 and (_order(found, at) <= IN_ORDER or not _whole(found, at, n)):
         return 0.0
-    if 1 < n <= FEW and not found.clearer(SURE):
+    if 1 < n <= FEW and found.clear.mean() * (found.moved.sum(1) > 0).sum() < SURE:
         return 0.0  # so few are in order by chance, once many layers are tried
     return 0.0 if len(at) > n and each.min() < 0.5 else near.double().mean().item()
 
 
 def _order(found: _Strongest, at: Int[Tensor, " _"]) -> float:
     """The correlation of the strips with the rows, 0 if there is none to speak of."""
-    order = torch.corrcoef(torch.stack([found.strip.double(), at.double()]))[0, 1].item()
-    return 0.0 if math.isnan(order) else order
+    return _correlation(found.strip, at)
+
+
+def _leaning(found: _Strongest) -> float:
+    """As `_order`, of a few rows that each see nearly all: where what moves them lies in the mean.
+
+    Rows of an image see more of their own side.  1 for a single row.
+    """
+    share = found.moved.double() / found.moved.double().sum(0).clamp(min=1e-30)
+    rows = torch.arange(len(found.strip))
+    return 1.0 if len(rows) == 1 else _correlation(torch.arange(len(share)).double() @ share, rows)
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    """The correlation of two lists of numbers, 0 if one of them does not vary."""
+    found = torch.corrcoef(torch.stack([a.double(), b.double()]))[0, 1].item()
+    return 0.0 if math.isnan(found) else found
 
 
 def _whole(found: _Strongest, at: Int[Tensor, " _"], n: int) -> bool:
