@@ -438,6 +438,9 @@ MUTANTS = [
     ("layers", "<= FEW**2 and _one_patch((shape", "<= FEW**2 or _one_patch((shape",
      "test_positions.py::test_a_few_positions_that_are_moved_nearly_alike_are_told_by_what_moves"
      "_them_more"),
+    ("layers", "(found.moved.sum(1) > 0).sum() < SURE", "S < SURE",
+     "test_positions.py::test_a_few_positions_that_are_moved_nearly_alike_are_told_by_what_moves"
+     "_them_more"),
     ("layers", "found.clear.mean() * (found.moved.sum(1) > 0).sum() < SURE", "False",
      "test_positions.py::test_few_rows_in_order_must_be_clear"),
     ("layers", "known = (K, h, w, H, W) in", "known = () in",
