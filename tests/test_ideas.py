@@ -161,7 +161,7 @@ def test_a_constant_and_two_fields():
     assert (parts[2, 1, 1:3, 1:3] == 0).all()
 
 
-def test_shares_stay_when_every_class_gains_the_same():
+def test_probabilities_stay_when_every_class_gains_the_same():
     found = numbers("softmax-freedom")
     field, one, two = np.array(found[-4:]), found[:19], found[19:38]
     for side in (one, two):
@@ -245,7 +245,7 @@ def test_the_seven_zeros_are_those_of_the_chapter():
     assert len(named) == 8  # weight decay and zero biases are one
     assert min(named) >= 0
     assert named == sorted(named)
-    assert len(list(tree("where-zeros-come-from").iter(f"{SVG}text"))) == 3 + 3 * 7
+    assert len(list(tree("where-zeros-come-from").iter(f"{SVG}text"))) == 4 + 3 * 7
 
 
 @pytest.mark.parametrize(("name", "number"), PLACES.items())

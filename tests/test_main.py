@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from email.message import Message
 from hashlib import sha256
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 import zerocam
-from zerocam import cases, imagenet, metrics, plots, targets
+from zerocam import cases, cli, hooks, imagenet, metrics, plots, targets
 from zerocam.cli import load_model, main, torchvision_input
 from zerocam.lab.pictures import photograph
 from zerocam.photos import read_photo
@@ -171,6 +172,27 @@ no_value = lambda: Fails(ValueError("target: my own complaint"))  # noqa: E731
 no_prepare = lambda: (tiny(), None)  # noqa: E731
 no_model = lambda: {}["resnet"]  # noqa: E731
 a_dict = lambda: Answers(None)  # noqa: E731
+
+
+def no_array() -> tuple[nn.Module, Callable]:
+    """A prepare that is a library's own function, and fails."""
+    return tiny(), json.dumps
+
+
+def written_over() -> nn.Module:
+    """A model of torch's own parts that loses what its gradient needs."""
+    return nn.Sequential(tiny(), nn.Sigmoid(), nn.Hardtanh(inplace=True))
+
+
+class Dazzled(nn.Module):
+    """Scores that are not finite for an even photograph, and whose gradient is."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = tiny()
+
+    def forward(self, x):
+        return self.net(x) + (x[:, 0].max() - x[:, 0].min()).log()
 
 
 def silent() -> nn.Module:
@@ -507,6 +529,70 @@ def test_refusals_are_one_line_and_exit_1(photo, capsys, args, message):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "place"),
+    [
+        ("cases", "kind_of_score", "cases.py"),  # in our own line
+        ("hooks", "instead", "hooks.py"),  # in our hook, inside the user's forward
+    ],
+)
+def test_a_mistake_of_ours_is_not_laid_on_the_model(
+    photo, tmp_path, capsys, monkeypatch, module, name, place
+):
+    words = ["map", photo, "--size", "48", "--layer", "net.1", "--out", str(tmp_path / "m.json")]
+    words += ["--model", "test_main:of_another_head"]
+    assert main(words) == 0
+    monkeypatch.setattr(sys.modules[f"zerocam.{module}"], name, None)
+    capsys.readouterr()
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("zerocam: a mistake in zerocam: TypeError, 'NoneType' object is not ca")
+    assert re.search(rf" \({place} line \d+, in \w+\); please report it with what --trace", error)
+    assert error.count("\n") == 1
+    assert "model" not in error
+    assert main([*words, "--traceback"]) == 1
+    trace, last = capsys.readouterr().err.rsplit("\n", 2)[:2]
+    assert trace.startswith("Traceback")
+    assert last == error.strip()
+
+
+def test_a_mistake_of_ours_is_ours_where_a_library_notices_it(photo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cases, "_versions", object)  # which JSON does not take
+    words = ["--model", "test_main:tiny", "--out", str(tmp_path / "m.json")]
+    assert main(["map", photo, *words]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("zerocam: a mistake in zerocam: TypeError, Object of type object is no")
+    assert re.search(r" \(cases.py line \d+, in text\); please", error)
+
+
+@pytest.mark.parametrize("address", ["", "https://github.com/OWNER/NAME/issues"])
+def test_a_mistake_of_ours_is_reported_where_the_setting_says(monkeypatch, address):
+    urls = Message()
+    urls["Project-URL"] = "Source, https://github.com/OWNER/NAME"
+    if address:
+        urls["Project-URL"] = f"Issues, {address}"
+    monkeypatch.setattr(cli, "metadata", lambda name: urls)
+    monkeypatch.setattr(cli, "ENDINGS", None)
+    with pytest.raises(TypeError) as raised:
+        cli._check_outs(["map.png"], "map")
+    wanted = f"please report it at {address}, with" if address else "please report it with"
+    assert wanted in cli.told(raised.value)
+
+
+@pytest.mark.parametrize("model", ["no_array", "written_over"])
+def test_what_a_library_raises_for_the_model_is_the_models(photo, tmp_path, capsys, model):
+    words = ["--layer", "0.1", "--out", str(tmp_path / "m.npy")]
+    assert main(["map", photo, "--model", f"test_main:{model}", *words]) == 1
+    error = capsys.readouterr().err
+    assert re.match(r"zerocam: model: got (Type|Runtime)Error, .*; see --help, or run it", error)
+
+
+def test_what_the_machine_refuses_is_said_as_it_is(photo, tmp_path, capsys):
+    (out := tmp_path / "m.png").mkdir()
+    assert main(["map", photo, "--model", "test_main:tiny", "--out", str(out)]) == 1
+    assert capsys.readouterr().err.startswith("zerocam: [Errno 21] Is a directory: ")
+
+
 def printed_by(capsys, *words: str) -> str:
     assert main(list(words)) == 0
     return capsys.readouterr().out
@@ -660,6 +746,7 @@ def test_several_classes_and_models_have_one_scale(photo, tmp_path, capsys, monk
     records = json.loads(Path(outs[0]).read_text())
     asked = [(r["arguments"]["model"][10:], r["class"]) for r in records]
     assert asked == [("tiny", 0), ("tiny", 2), ("never", 0), ("never", 2)]
+    assert records[0]["map"] != records[1]["map"]
     highest = max(abs(v) for r in records for row in r["map"] for v in row)
     assert limits == [pytest.approx(highest)]
     assert main([*words, *models, "--out", "m.csv"]) == 1
@@ -709,6 +796,64 @@ def test_a_folder_gives_the_numbers_of_each_photograph_whatever_the_batch(
             assert divmod(int(M.argmax()), 11) == (row.row - 1, row.column - 1)
         assert table.note.tolist()[5].startswith("photo: got 'half.jpg', which cannot be read")
         assert "which is HEIC" in table.note.tolist()[6]
+
+
+def passes_of(words: list[str]) -> int:
+    """How often the model `made` runs for a command."""
+    runs: list[int] = []
+    with hooks.hooked([made], lambda *_: runs.append(1)):
+        assert main(words) == 0
+    return len(runs)
+
+
+def test_a_photograph_of_a_folder_costs_one_pass(folder, tmp_path, capsys):
+    def passes(n: int) -> int:
+        place = tmp_path / str(n)
+        place.mkdir()
+        for i in range(n):
+            (place / f"{i}.png").write_bytes((folder / f"{i}.png").read_bytes())
+        words = ["--model", "test_main:made", "--size", "48", "--out", str(tmp_path / "m.csv")]
+        return passes_of(["map", str(place), "--batch", "1", *words])
+
+    assert passes(4) - passes(1) == 3
+
+
+def test_a_map_more_of_a_photograph_costs_one_pass(photo, tmp_path, capsys):
+    words = ["map", photo, "--model", "test_main:made", "--size", "48"]
+    words += ["--out", str(tmp_path / "m.png"), "--class", "0"]
+    assert passes_of([*words, "--class", "1"]) - passes_of(words) == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--class", "0", "--target", "centred"]])
+def test_a_folder_of_scores_that_are_not_finite_is_refused(folder, tmp_path, capsys, options):
+    (tmp_path / "0.png").write_bytes((folder / "0.png").read_bytes())
+    Image.new("RGB", (48, 48)).save(tmp_path / "1.png")
+    words = ["map", str(tmp_path), "--model", "test_main:Dazzled", "--layer", "net.1"]
+    words += ["--size", "48", "--batch", "1", "--out", str(tmp_path / "m.csv")]
+    assert main([*words, *options]) == 1
+    assert "scores: got NaN or inf for image [0]" in capsys.readouterr().err
+
+
+def test_a_folder_is_recorded_as_a_single_map_is(folder, tmp_path, capsys):
+    out = [str(tmp_path / name) for name in ("f.npz", "f.png", "m.json", "other.json")]
+    words = ["--model", "test_main:tiny", "--layer", "1", "--size", "48", "--target", "centred"]
+    assert main(["map", str(folder), *words, "--out", out[0], "--out", out[1]]) == 0
+    assert main(["map", str(folder / "0.png"), *words, "--out", out[2]]) == 0
+    whole, one = json.loads(str(np.load(out[0])["record"])), json.loads(Path(out[2]).read_text())
+    with Image.open(out[1]) as sheet:
+        assert json.loads(sheet.text["zerocam"]) == whole
+    assert {k: whole[k] for k in ("versions", "weights_sha256")} == {
+        k: one[k] for k in ("versions", "weights_sha256")
+    }
+    asked, of_one = whole["arguments"], one["arguments"]
+    same = of_one.keys() - {"photo", "c", "out"}
+    assert {k: asked[k] for k in same} == {k: of_one[k] for k in same}
+    assert (asked["photo"], asked["c"], asked["out"]) == (folder.name, None, out[:2])
+    assert asked.keys() - same == {"photo", "c", "out", "batch"}
+    assert whole["rows"][0]["sha256"] == one["photo_sha256"]
+    words[1] = "test_main:never"  # another bias
+    assert main(["map", str(folder / "0.png"), *words, "--out", out[3]]) == 0
+    assert json.loads(Path(out[3]).read_text())["weights_sha256"] != one["weights_sha256"]
 
 
 def test_a_folder_may_hold_photographs_of_different_sizes(folder, tmp_path, capsys):

@@ -1,8 +1,10 @@
 """The network that a command names: its classes' names, what was meant by a wrong name."""
 
+import copy
 import functools
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -259,3 +261,33 @@ def test_a_json_config_is_read_as_transformers_reads_it(tmp_path):
     """What `config.json` says goes through JSON: its numbers are words there."""
     stored = json.loads(json.dumps({"id2label": dict(enumerate(NAMES))}))
     assert names_of(configured(stored["id2label"])) == NAMES
+
+
+def test_a_digest_is_of_the_numbers():
+    def digest(model: nn.Module) -> str:
+        return Network(model, lambda photo: photo).digest()
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 5), nn.BatchNorm2d(4), nn.Linear(4, 2).bfloat16())
+    before = digest(model)
+    assert digest(copy.deepcopy(model)) == before
+    seen = {before}
+    for changed in (model[0].weight, model[1].running_mean, model[1].num_batches_tracked):
+        with torch.no_grad():
+            changed.view(-1)[0] += 1
+        seen.add(digest(model))
+    with torch.no_grad():  # a double tells more than a float
+        double = model.double()
+        seen.add(digest(double))
+        double[0].bias[0] += 1e-12
+        seen.add(digest(double))
+    assert len(seen) == 6
+
+
+def test_a_digest_reads_weights_that_are_whole_numbers():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = [torch.ao.quantization.quantize_dynamic(net().eval(), {nn.Linear}) for _ in "ab"]
+    digests = [Network(model, lambda photo: photo).digest() for model in (*made, made[0])]
+    assert digests[0] == digests[2] != digests[1]
+    made[1][0] = made[0][0]  # only the whole numbers differ now
+    assert Network(made[1], lambda photo: photo).digest() != digests[0]

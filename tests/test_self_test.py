@@ -1,6 +1,7 @@
 """What the answers of book/self-test.md say of a network is so."""
 
 import copy
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from torch import nn
 from zerocam import grad_cam, metrics, references, targets
 from zerocam.lab import transformer
 
-PAGE = (Path(__file__).parents[1] / "book" / "self-test.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "book" / "self-test.md").read_text(encoding="utf-8")
+SECTIONS = re.compile(r'notebooks/([\w-]+\.ipynb)\)((?:,? (?:and )?"[^"]+")+)')
 
 
 def parts():
@@ -39,6 +42,17 @@ def test_fourteen_questions_each_with_an_answer_that_links_to_a_chapter():
     assert len(questions) == 14
     assert all(q.count("<details><summary>Answer</summary>") == 1 for q in questions)
     assert all(re.search(r"notebooks/0[1-8]-", q) for q in questions)
+
+
+def test_each_section_that_an_answer_names_stands_in_its_chapter():
+    named = SECTIONS.findall(PAGE)
+    assert len(named) > 10
+    for chapter, sections in named:
+        cells = json.loads((ROOT / "notebooks" / chapter).read_text(encoding="utf-8"))["cells"]
+        text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+        titles = re.findall(r"^#+ (.*)", text, flags=re.M)
+        for section in re.findall(r'"([^"]+)"', sections):
+            assert any(title.startswith(section) for title in titles), (chapter, section)
 
 
 def test_4_merging_a_batchnorm_moves_the_map_by_one_constant():

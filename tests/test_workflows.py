@@ -1,5 +1,6 @@
 """The files that GitHub reads are what it can read, by its own schemas; no host is asked."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,18 @@ def test_a_workflow_says_what_it_may_do_and_takes_actions_of_a_version(path):
             assert "uses" not in step or step["uses"].startswith("actions/")
             assert "uses" not in step or step["uses"].partition("@")[2].startswith("v")
             assert "${{" not in step.get("run", ""), "a value in a script can be code: use env"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_a_workflow_that_publishes_knows_both_addresses(path):
+    workflow = yaml.safe_load(path.read_text())
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            if re.search(r"^make .*\b(book|release)\b", step.get("run", ""), re.M):
+                known = job.get("env", {}) | step.get("env", {})
+                if "write" in job.get("permissions", {}).values():
+                    assert "vars.ZEROCAM_SITE" in known["ZEROCAM_SITE"]
+                    assert "github.repository" in known["ZEROCAM_REPOSITORY"]
 
 
 def test_every_target_that_a_workflow_makes_is_in_the_makefile():

@@ -312,18 +312,18 @@ def softmax_freedom() -> Drawing:
             d.middle(at + 15, zero + 16 if score > 0 else zero - 7, names[k], "s")
         d.line((x + 32, zero), (x + 168, zero), cls="strong")
         d.text(x + 22, zero + 4.5, "0", at="end")
-        d.text(x, 282, "share", "s soft")
+        d.text(x, 274, "probabilities", "s soft")
         left = x + 42
         for k, share in enumerate(softmax(scores)):
-            d.middle(left + 15 + 48 * k, 282, f"{share:.3f}")
+            d.middle(left + 15 + 48 * k, 294, f"{share:.3f}")
         d.text(x, 330, "maps", "s soft")
         for k in range(3):
             d.text(x, 358 + 32 * k, names[k])
             d.cells(x + 36, 341 + 32 * k, rows[k] @ a / 4, 33, 12, tall=26)
-    d.middle(200, 282, "=", "l b")
+    d.middle(200, 294, "=", "l b")
     d.middle(200, 390, "≠", "l b")
-    d.line((16, 300), (384, 300), cls="thin")
-    d.line((16, 260), (384, 260), cls="thin")
+    d.line((16, 306), (384, 306), cls="thin")
+    d.line((16, 256), (384, 256), cls="thin")
     d.text(16, 476, "Each map gains the same picture:")
     d.cells(252, 459, v @ a / 4, 33, 12, tall=26)
     return d
@@ -466,7 +466,7 @@ def where_zeros_come_from() -> Drawing:
         ("Weight decay, zero biases", "optimiser, start", "no opinion at $x$\u00a0= 0", decay),
         ("BatchNorm", "the data", "the batch's average", bell),
     )
-    d = Drawing("where-zeros-come-from", 490)
+    d = Drawing("where-zeros-come-from", 510)
     d.text(100, 26, "this zero means", "soft")
     d.text(384, 26, "and was chosen by", "soft", "end")
     for i, (name, chosen, means, draw) in enumerate(kinds):
@@ -477,7 +477,8 @@ def where_zeros_come_from() -> Drawing:
         d.text(384, y + 26, chosen, "", "end")
         d.text(100, y + 46, means, "s soft")
     d.line((16, 458), (384, 458), cls="thin")
-    d.middle(200, 480, "Forced: the ReLU's. The others: taught, counted or set.")
+    d.middle(200, 480, "Forced by the architecture: padding and ReLU.")
+    d.middle(200, 500, "Coordinates: sparsity. Taught by training: the others.")
     return d
 
 

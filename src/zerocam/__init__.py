@@ -32,13 +32,7 @@ lab          what the book's chapters experiment with, with a map of its own; it
 
 from zerocam import moved
 from zerocam.audits import audit
-from zerocam.cam import (
-    channel_weights,
-    explain_blank,
-    grad_cam,
-    grad_cam_all,
-    signed_map,
-)
+from zerocam.cam import channel_weights, explain_blank, grad_cam, grad_cam_all, signed_map
 from zerocam.hooks import activations, channels_first, tap, tokens_to_map
 from zerocam.layers import suggest_layer
 from zerocam.metrics import enlarge

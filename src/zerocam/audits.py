@@ -457,9 +457,7 @@ def compare(before: Float[Tensor, "N h w"], after: Float[Tensor, "N h w"]) -> Ch
     )
 
 
-def _named(
-    methods: Methods | None,
-) -> dict[str, Method]:
+def _named(methods: Methods | None) -> dict[str, Method]:
     """The methods by name, each a `Method`."""
     if methods is None:
         return METHODS

@@ -21,17 +21,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam import moved
+from zerocam import hooks, moved
 from zerocam.answers import Inputs, images, no_gradient
-from zerocam.hooks import (
-    Features,
-    Layer,
-    Reshape,
-    at_least_float32,
-    gradients,
-    run,
-    tap,
-)
+from zerocam.hooks import Features, Layer, Reshape, at_least_float32, gradients, run, tap
 from zerocam.refusals import Refused
 from zerocam.shortcuts import Step, pull_back, short_way
 from zerocam.targets import Classes, Target
@@ -285,12 +277,23 @@ def explain_blank(
     >>> explain_blank(net, x, 0, layer="0"), explain_blank(net, x, 1, layer="0")
     (['all negative'], ['not blank'])
     """
-    A, G, _, s = tap(model, x, target, layer=layer, reshape=reshape, call=call)
-    alpha = channel_weights(G)
+    made = tap(model, x, target, layer=layer, reshape=reshape, call=call)
+    return blank_reasons(made, reference=reference, complete=complete, tiny=tiny)
+
+
+def blank_reasons(
+    made: hooks.Tap, *, reference: Zero = None, complete: bool = False, tiny: float = 1e-6
+) -> list[str]:
+    """`explain_blank` of the activations and gradients that `zerocam.tap` has made already.
+
+    >>> A, G, y = torch.tensor([[[[-4.0, 0.0]]]]), torch.ones(1, 1, 1, 2), torch.zeros(1, 1)
+    >>> blank_reasons(hooks.Tap(A, G, y, y[:, 0]))
+    ['all negative']
+    """
+    plain = referenced_map(made.A, made.G, reference=reference)
+    maps = local_score(plain, made.s) if complete else plain
     reasons = []
-    plain = referenced_map(A, G, reference=reference)
-    maps = local_score(plain, s) if complete else plain
-    for fired, weights, before, M in zip(A, alpha, plain, maps, strict=True):
+    for fired, weights, before, M in zip(made.A, channel_weights(made.G), plain, maps, strict=True):
         low, high = M.min().item(), M.max().item()
         if not (fired.any() or before.any()):
             reasons.append("silent layer")

@@ -19,12 +19,13 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zerocam import explain_blank, grad_cam, hooks, layers, references, suggest_layer, targets
+from zerocam import grad_cam, hooks, layers, references, suggest_layer, targets
+from zerocam.answers import refuse_bad_scores
 from zerocam.audits import audit
+from zerocam.cam import blank_reasons
 from zerocam.methods import Method
 from zerocam.networks import Network, class_number, torchvision_input
 from zerocam.photos import read_photo
@@ -167,20 +168,18 @@ class Explanation:
     def record(self, out: list[str], symmetries: dict[str, Any] | None = None) -> dict[str, Any]:
         """What is needed to make the map again, and the map: for .json, .npz and .png."""
         case, layer, view = self.case, self.case.where["layer"], self.case.view
-        arguments = {
-            "command": "map", "photo": case.photo.name, "layer": None if case.why else layer,
-            "call": case.where.get("call"), "c": case.c, "size": min(case.photo.pixels.shape[1:]),
-            "whole": len(set(case.photo.pixels.shape[1:])) > 1, "white": case.photo.white,
-            "target": self.target, "reference": self.reference, "model": case.network.name,
-            "weights": case.network.weights, "out": out,
-        }  # fmt: skip
-        record = {
-            "arguments": arguments, "photo_sha256": case.photo.sha256,
+        record = provenance(
+            case.network, photo=case.photo.name, layer=None if case.why else layer,
+            call=case.where.get("call"), c=case.c, size=min(case.photo.pixels.shape[1:]),
+            whole=len(set(case.photo.pixels.shape[1:])) > 1, white=case.photo.white,
+            target=self.target, reference=self.reference, out=out,
+        ) | {
+            "photo_sha256": case.photo.sha256,
             "class": case.c, "class_name": case.class_name, "score": case.y[case.c].item(),
             "target": self.target, "layer": layer, "reference": self.reference,
             "shape": list(self.M.shape), "map": self.M.tolist(), "blank": self.blank,
             "photo_to_input": None if view.place is None else view.place.tolist(),
-            "drawn_on": view.said, "versions": _versions(),
+            "drawn_on": view.said,
         }  # fmt: skip
         return record if symmetries is None else record | {"symmetries": symmetries}
 
@@ -273,18 +272,25 @@ def shown(network: Network, photo: Photo) -> Tensor:
 
 def explain(case: Case, target: str = "logit", reference: str = "zero") -> Explanation:
     """The signed map of a case; target and reference are names of `CHOICES`."""
-    s = getattr(targets, target)(case.c)
-    M, blank = explain_all(case.network.model, case.x, s, reference, case.where)
+    _, M, blank = explain_all(case, case.x, case.c, target, reference)
     return Explanation(case, target, reference, M[0], blank[0])
 
 
 def explain_all(
-    model: nn.Module, x: Tensor, s: Any, reference: str, where: dict[str, Any]
-) -> tuple[Float[Tensor, "N h w"], list[str]]:
-    """The signed maps of a batch, and what `explain_blank` says of each."""
-    M = _method(reference)(model, x, s, **where).cpu()
-    M = M.float() if M.dtype in (torch.float16, torch.bfloat16) else M  # NumPy has no bfloat16
-    return M, explain_blank(model, x, s, **where, **_counted_from(reference))
+    case: Case, x: Tensor, c: int | None, target: str, reference: str
+) -> tuple[Float[Tensor, "N C"], Float[Tensor, "N h w"], list[str]]:
+    """The scores of a batch, its signed maps, and what `explain_blank` says of each: one pass.
+
+    Where the case has it, and of class c; None: of the predicted classes.
+    """
+
+    def s(y: Tensor) -> Tensor:
+        return getattr(targets, target)(y.argmax(1) if c is None else c)(y)
+
+    made = hooks.tap(case.network.model, x, s, **case.where)
+    refuse_bad_scores(made.y, len(x))
+    M = _method(reference).of(made).cpu()
+    return made.y.cpu(), M, blank_reasons(made, **_counted_from(reference))
 
 
 def _counted_from(reference: str) -> dict[str, Any]:
@@ -311,6 +317,13 @@ def kind_of_score(y: Float[Tensor, " C"], c: int) -> str:
     if y.max() <= 0 and abs(y.logsumexp(0)) < 0.01:
         return f"a log-probability already, of {y[c].exp():.3f}; return the logits for more targets"
     return f"softmax {y.softmax(0)[c]:.3f}"
+
+
+def provenance(network: Network, **asked: Any) -> dict[str, Any]:
+    """How a record was made: what was asked of the command, the weights, the versions."""
+    named = {"command": "map", "model": network.name, "weights": network.weights}
+    made = {"arguments": named | asked, "weights_sha256": network.digest()}
+    return made | {"versions": _versions()}
 
 
 def _versions() -> dict[str, str]:

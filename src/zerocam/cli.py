@@ -9,7 +9,8 @@ What a photograph shows is said by `zerocam.cases`, of a folder by `zerocam.fold
 comes from `zerocam.networks`.
 
 Exit codes: 0 done, 1 refused (one line on stderr says why and what would help), 2 wrong usage.
-What your model raises is told in that line, too, with its place in your file.
+What your model raises is told in that line, too, with its place in your file; so is a mistake of
+this package, with its place here.  `--traceback` shows above the line how it came to that.
 """
 
 import argparse
@@ -20,9 +21,11 @@ import io
 import re
 import sys
 import traceback
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
+from zerocam import cases
 from zerocam.audits import AuditReport, audit
 from zerocam.cases import CHOICES, SIZE, Case, Explanation, Photo, drawing, explain, look, png, text
 from zerocam.folders import SHEET, explain_folder, photographs
@@ -40,6 +43,7 @@ ENDINGS = {  # what is asked -> the files that can hold the answer; the first wo
 }
 NETWORK = "efficientnet_lite0"
 LIBRARY = re.compile(r"site-packages|^<|lib.python3").search  # a file that is not the user's own
+GIVEN = ("_module", "_called", "prepared", "answer")  # functions that run what the user named
 
 
 # ---- the commands -------------------------------------------------------------------------------
@@ -85,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--model", help=MODELS + again, **how)
         sub.add_argument("--labels", type=Path, help="a text file, one name of a class a line")
         sub.add_argument("--device", default="cpu", help="cpu (default), cuda, mps, ...")
+        sub.add_argument("--traceback", action="store_true", help="show where an error came from")
         if sub is not page:
             what = "number, or a name the model gives; default: predicted"
             sub.add_argument("--class", dest="c", help=what + again, **how)
@@ -122,11 +127,11 @@ def run(args: argparse.Namespace) -> None:
         return
     photo = Photo.read(Path(args.photo), **read)
     call = getattr(args, "call", None)
-    cases = [look(network, photo, classes[0], args.layer, call) for network in networks]
+    looked = [look(network, photo, classes[0], args.layer, call) for network in networks]
     if asked == "audit":
-        draw_audit(cases[0], args.seed, args.out)
+        draw_audit(looked[0], args.seed, args.out)
     else:
-        asking = [case.asking(c) for case in cases for c in classes]
+        asking = [case.asking(c) for case in looked for c in classes]
         explained = [explain(case, args.target, args.reference) for case in asking]
         draw_maps(explained, args.out or ["map.png"])
 
@@ -172,9 +177,11 @@ def draw_folder(
         print(f"{unread} of {len(files)} files cannot be read; the table says why")
     if len(album.maps) > SHEET:
         print(f"the sheet shows the first {SHEET}")
-    record = {"arguments": options | read | {"model": network.name, "class": c}, "rows": album.rows,
-              "layer": album.first.where["layer"]}  # fmt: skip
-    for out in args.out or ["maps.csv", "maps.png"]:
+    outs = args.out or ["maps.csv", "maps.png"]
+    asked = {"photo": files[0].parent.name, "layer": args.layer, "call": args.call, "c": c}
+    record = cases.provenance(network, **asked, **options, **read, out=outs)
+    record |= {"rows": album.rows, "layer": album.first.where["layer"]}
+    for out in outs:
         album.write(out, record)
         print(f"written: {out}")
 
@@ -202,7 +209,8 @@ def serve(args: argparse.Namespace) -> None:
     """Answer the page until the user has had enough; the model is loaded once."""
     network = load_model(args.model or NETWORK, args.weights, args.device, args.labels)
     try:
-        page = server(functools.partial(answer, network), network.name, args.port, CHOICES)
+        reply = functools.partial(answer, network, full=args.traceback)
+        page = server(reply, network.name, args.port, CHOICES)
     except OSError as error:
         got = f"{args.port}, which cannot be had ({error.strerror})"
         raise Refused("port", got, "a free one", f"--port {args.port + 1}") from None
@@ -212,7 +220,7 @@ def serve(args: argparse.Namespace) -> None:
             s.serve_forever()
 
 
-def answer(network: Network, photo: bytes, asked: Asked) -> dict[str, str]:
+def answer(network: Network, photo: bytes, asked: Asked, full: bool = False) -> dict[str, str]:
     """What the page hears of a photograph: {"picture": PNG in base64, "text"}, or {"error"}."""
     file = io.BytesIO(photo)
     file.name = "photo"  # for the messages, and the record
@@ -222,23 +230,42 @@ def answer(network: Network, photo: bytes, asked: Asked) -> dict[str, str]:
         explanation = explain(case, **chosen)
         picture = png([explanation], explanation.record([]))
     except Exception as error:  # whatever it is, the page must hear of it
-        return {"error": told(error)}
+        return {"error": told(error, full)}
     lines = "".join(f"{line}\n" for line in explanation.lines())
     return {"picture": base64.b64encode(picture).decode(), "text": lines}
 
 
-def told(error: Exception) -> str:
-    """An error in one line: this package's own as it is, any other as the model's, with its place.
+def told(error: Exception, full: bool = False) -> str:
+    """An error in one line: a refusal as it is, and any other as the model's or as a mistake here.
 
-    The place is the last one in a file that is neither this package's nor an installed one's.
+    It is the model's if the last function of this package that ran had called what the user named,
+    or autograd: then the place is the last one in a file of the user's.  full: print the traceback.
     """
+    if full:
+        traceback.print_exception(error)
     said, places = " ".join(str(error).split()), traceback.extract_tb(error.__traceback__)
-    own = [Path(p.filename).parent == Path(__file__).parent for p in places]
-    theirs = [p for p, o in zip(places, own, strict=True) if not o and not LIBRARY(p.filename)]
-    if isinstance(error, Refused) or (isinstance(error, OSError) and not theirs):
+    own = [Path(p.filename).is_relative_to(Path(__file__).parent) for p in places]
+    here = len(own) - 1 - own[::-1].index(True)
+    behind = places[here + 1 :]
+    theirs = [p for p in behind if not LIBRARY(p.filename)]
+    if isinstance(error, Refused) or (isinstance(error, OSError | MemoryError) and not theirs):
         return said
-    at = "".join(f" ({Path(p.filename).name} line {p.lineno}, in {p.name})" for p in theirs[-1:])
-    return f"model: got {type(error).__name__}, {said}{at}; see --help, or run it by itself first"
+    named = places[here].name in GIVEN or any("autograd" in p.filename for p in behind)
+    at = theirs[-1:] if theirs or named else [places[here]]
+    place = "".join(f" ({Path(p.filename).name} line {p.lineno}, in {p.name})" for p in at)
+    what = f"{type(error).__name__}, {said}{place}"
+    if theirs or named:
+        return f"model: got {what}; see --help, or run it by itself first"
+    return f"a mistake in zerocam: {what}; please report it{_issues()} with what --traceback shows"
+
+
+def _issues() -> str:
+    """Where mistakes are reported, if the setting of the address was made for this build."""
+    with contextlib.suppress(PackageNotFoundError):
+        for line in metadata("zerocam").get_all("Project-URL") or ():
+            if line.startswith("Issues, "):
+                return line.replace("Issues,", " at") + ","
+    return ""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -247,6 +274,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         serve(args) if args.command == "page" else run(args)
     except Exception as error:  # one line, whatever it is
-        print("zerocam:", told(error), file=sys.stderr)
+        print("zerocam:", told(error, args.traceback), file=sys.stderr)
         return 1
     return 0

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from zerocam import hooks, targets
 from zerocam.cases import Case, Photo, drawing, explain_all, kind_of_score, look, shown, text
 from zerocam.networks import Network, class_number
 from zerocam.refusals import Refused
@@ -19,7 +18,7 @@ from zerocam.views import view
 
 SHEET = 100  # photographs on a contact sheet: more would be too small to see, and fill the memory
 COLUMNS = ("photo", "class", "name", "score", "score_is", "highest", "row", "column", "lowest",
-           "sum", "positive", "blank", "note")  # fmt: skip
+           "sum", "positive", "blank", "note", "sha256")  # fmt: skip
 
 
 @dataclass
@@ -41,10 +40,10 @@ class Album:
         names = network.class_names(len(y))
         named = names[c] if names else ""
         row, column = divmod(int(M.argmax()), M.shape[1])
-        numbers = [float(v) for v in (M.max(), M.min(), M.sum(), (M > 0).float().mean())]
+        values = [float(v) for v in (M.max(), M.min(), M.sum(), (M > 0).float().mean())]
         self.rows.append(dict(zip(COLUMNS, [
-            photo.name, c, named, float(y[c]), kind_of_score(y, c), numbers[0], row + 1, column + 1,
-            *numbers[1:], blank, "; ".join(photo.lines())], strict=True)))  # fmt: skip
+            photo.name, c, named, float(y[c]), kind_of_score(y, c), values[0], row + 1, column + 1,
+            *values[1:], blank, "; ".join(photo.lines()), photo.sha256], strict=True)))  # fmt: skip
         self.maps.append(M.numpy())
         self.limit = max(self.limit, float(M.abs().max()))
         if len(self.tiles) < SHEET:
@@ -110,15 +109,12 @@ def explain_folder(
         for photos in _batches(files, 1 if read.get("whole") else batch, album, read):
             if album.first is None:
                 album.first = look(network, photos[0], c, layer, call)
-            where = album.first.where
+                number = class_number(c, network.class_names(len(album.first.y)))
             x = torch.cat([shown(network, photo)[:1] for photo in photos])
-            y = hooks.tap(network.model, x, **where).y.cpu()
-            number = class_number(c, network.class_names(y.shape[1]))
-            chosen = y.argmax(1) if number is None else torch.full((len(y),), number)
-            s = getattr(targets, target)(chosen.to(x.device))
-            M, blank = explain_all(network.model, x, s, reference, where)
+            y, M, blank = explain_all(album.first, x, number, target, reference)
             for i, photo in enumerate(photos):
-                album.add(photo, network, x[i], y[i], int(chosen[i]), M[i], blank[i])
+                asked = int(y[i].argmax()) if number is None else number
+                album.add(photo, network, x[i], y[i], asked, M[i], blank[i])
             bar.update(len(photos))
     if album.first is None:
         raise Refused("photo", f"{len(files)} files, none of which can be read", "image files",

@@ -38,23 +38,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from zerocam import hooks
 from zerocam.answers import Inputs, answer, images, refuse_bad_scores, replaced
 from zerocam.cam import Map, grad_cam, local_score, referenced_map, signed_map
-from zerocam.hooks import (
-    Features,
-    Layer,
-    Reshape,
-    Tap,
-    activations,
-    channel_axis,
-    find_layer,
-    first_of,
-    hooked,
-    instead,
-    left_as_it_was,
-    score,
-    tap,
-)
+from zerocam.hooks import Features, Layer, Reshape, Tap, activations, score, tap
 from zerocam.metrics import enlarge, normalise
 from zerocam.refusals import Refused
 from zerocam.targets import Classes, Target, logit
@@ -419,7 +406,7 @@ def _scorer(
     model: nn.Module, x: Inputs, target: Target | Classes
 ) -> Iterator[Callable[[Inputs], Float[Tensor, " N"]]]:
     """Yield x' -> s(x'), for the class predicted for x if the target names none."""
-    with torch.no_grad(), left_as_it_was(model, x):
+    with torch.no_grad(), hooks.left_as_it_was(model, x):
 
         def scores(image: Inputs) -> Any:
             y = answer(model, image)
@@ -443,10 +430,10 @@ def _channel_set(
         runs += 1
         if runs - 1 != (call or 0):
             return None
-        out = first_of(whole).clone()
-        channel = out.select(channel_axis(out, K), k)
+        out = hooks.first_of(whole).clone()
+        channel = out.select(hooks.channel_axis(out, K), k)
         channel.copy_(value.to(out).reshape(-1, *[1] * (channel.ndim - 1)))
-        return instead(whole, out)
+        return hooks.instead(whole, out)
 
-    with hooked([find_layer(model, layer)[1]], set_channel):
+    with hooks.hooked([hooks.find_layer(model, layer)[1]], set_channel):
         yield

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zerocam import imagenet
+from zerocam.answers import tensors
 from zerocam.extras import Missing
 from zerocam.refusals import Refused
 
@@ -37,6 +39,14 @@ class Network(NamedTuple):
     weights: str = "default"
     names: tuple[str, ...] | None = None
     said: str = ""
+
+    def digest(self) -> str:
+        """The sha256 of all weights and buffers, in their order; the same on every device."""
+        found = sha256()
+        for t in tensors(self.model.state_dict()):
+            plain = t.dequantize() if t.is_quantized else t.to_dense()
+            found.update(plain.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
 
     def class_names(self, C: int) -> tuple[str, ...] | None:
         """The names of C classes: those given with the model, or those of its `config.id2label`.

@@ -16,10 +16,10 @@ from zerocam.hooks import Layer, find_layer
 from zerocam.refusals import Refused
 from zerocam.targets import Classes, Target
 
-Method = Callable[..., Tensor]
+Explainer = Callable[..., Tensor]  # as `grad_cam` is called
 
 
-def captum_method(name: str = "LayerGradCam") -> Method:
+def captum_method(name: str = "LayerGradCam") -> Explainer:
     """A layer attribution of Captum, summed over channels; its default keeps the sign.
 
     name: a class of `captum.attr`.  The map is (N, h, w), in [score] for the default.
@@ -42,7 +42,7 @@ def captum_method(name: str = "LayerGradCam") -> Method:
     return _adapter(method, f"captum {name}")
 
 
-def pytorch_grad_cam_method(name: str = "GradCAM") -> Method:
+def pytorch_grad_cam_method(name: str = "GradCAM") -> Explainer:
     """A method of pytorch-grad-cam as it comes: ReLU, min-max, enlarged to x.
 
     name: a class of `pytorch_grad_cam`.  The map is (N, H, W), from 0 to 1, without a unit.
@@ -67,7 +67,7 @@ def pytorch_grad_cam_method(name: str = "GradCAM") -> Method:
     return _adapter(method, f"pytorch-grad-cam {name}")
 
 
-def torchcam_method(name: str = "GradCAM") -> Method:
+def torchcam_method(name: str = "GradCAM") -> Explainer:
     """A method of TorchCAM as it comes: ReLU, min-max, at the layer's resolution.
 
     name: a class of `torchcam.methods`.  The map is (N, h, w), from 0 to 1, without a unit.
@@ -91,7 +91,7 @@ def torchcam_method(name: str = "GradCAM") -> Method:
     return _adapter(method, f"TorchCAM {name}")
 
 
-def _adapter(method: Method, name: str) -> Method:
+def _adapter(method: Explainer, name: str) -> Explainer:
     """Named, working on a copy of the model: some peers change its mode or its gradients."""
 
     @functools.wraps(method)

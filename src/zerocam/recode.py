@@ -26,7 +26,7 @@ from zerocam.hooks import Hook, Layer, find_layer, hooked, left_as_it_was
 from zerocam.refusals import Refused
 from zerocam.symmetries import Affine, Places, SoftmaxShift, Symmetry
 
-Rows = nn.Linear | nn.Conv1d | nn.Conv2d  # what scores can be read from
+ScoreLayer = nn.Linear | nn.Conv1d | nn.Conv2d  # what scores can be read from
 NO_FREEDOM = (
     "sigmoids, regressions, and rows, features or scores of length one have no such freedom"
 )
@@ -139,7 +139,7 @@ def last_linear(model: nn.Module) -> tuple[str, nn.Linear]:
     return found[-1]
 
 
-def softmax_rows(model: nn.Module, x: Inputs | None = None) -> Rows:
+def softmax_rows(model: nn.Module, x: Inputs | None = None) -> ScoreLayer:
     """The layer that the scores are read from: a row of weights for each, or more.
 
     Found by trying, with x: where all outputs of the layer gain the same number, all scores gain
@@ -158,7 +158,7 @@ def softmax_rows(model: nn.Module, x: Inputs | None = None) -> Rows:
     return _score_rows(model, x)[0]
 
 
-def _score_rows(model: nn.Module, x: Inputs | None) -> tuple[Rows, Tensor]:
+def _score_rows(model: nn.Module, x: Inputs | None) -> tuple[ScoreLayer, Tensor]:
     """`softmax_rows`, and the share of a common number that each of its outputs gains."""
     if x is None:
         return _only_rows(model)
@@ -168,14 +168,14 @@ def _score_rows(model: nn.Module, x: Inputs | None) -> tuple[Rows, Tensor]:
         order.pop(m, None)
         order[m] = None
 
-    y = _scores(model, x, [m for m in model.modules() if isinstance(m, Rows)], note)
+    y = _scores(model, x, [m for m in model.modules() if isinstance(m, ScoreLayer)], note)
     if not isinstance(y, Tensor) or y.ndim < 2 or y.shape[1] < 2:
         got = "one score" if isinstance(y, Tensor) else f"a {type(y).__name__} of the model"
         raise Refused("softmax shift", got, "two or more scores", NO_FREEDOM)
-    heard: list[Rows] = []  # the layers that the scores listen to, the last to run first
+    heard: list[ScoreLayer] = []  # the layers that the scores listen to, the last to run first
     silent = None
     for m in reversed(order):
-        if not isinstance(m, Rows) or len(m.weight) < y.shape[1]:
+        if not isinstance(m, ScoreLayer) or len(m.weight) < y.shape[1]:
             continue
         one = torch.ones(len(m.weight)).to(y)
         parted = _apart(_gained(model, x, y, m, _random(len(one), like=y)))
@@ -201,12 +201,12 @@ def _score_rows(model: nn.Module, x: Inputs | None) -> tuple[Rows, Tensor]:
     raise Refused("softmax shift", mend=NO_FREEDOM, why=f"no common shift of the scores: {at}")
 
 
-def _only_rows(model: nn.Module) -> tuple[Rows, Tensor]:
+def _only_rows(model: nn.Module) -> tuple[ScoreLayer, Tensor]:
     """The layer with rows of a model that has one, where there is no image to try several with."""
     name, last = last_linear(model)
     if last.out_features < 2:
         raise Refused("softmax shift", f"one score from {name!r}", "two or more", NO_FREEDOM)
-    if sum(isinstance(m, Rows) for m in model.modules()) > 1:
+    if sum(isinstance(m, ScoreLayer) for m in model.modules()) > 1:
         mend = "only trying shows from which of its layers the scores are read"
         raise Refused("softmax shift", "no x", "images", mend)
     return last, torch.ones(last.out_features).to(last.weight)
@@ -218,7 +218,7 @@ def _scores(model: nn.Module, x: Inputs, modules: Iterable[nn.Module], hook: Hoo
         return answer(model, x)
 
 
-def _gained(model: nn.Module, x: Inputs, y: Tensor, m: Rows, share: Tensor) -> Tensor:
+def _gained(model: nn.Module, x: Inputs, y: Tensor, m: ScoreLayer, share: Tensor) -> Tensor:
     """What the scores gain where output c of a layer gains share_c v . z, as large as it is itself.
 
     Nothing for a layer that does more than its weights say.
@@ -241,7 +241,7 @@ def _apart(gained: Tensor) -> Tensor:
     return (gained - gained.mean(1, keepdim=True)).abs().max()
 
 
-def _applied(m: Rows, z: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _applied(m: ScoreLayer, z: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """What the layer would put out with these weights."""
     apply = F.linear if isinstance(m, nn.Linear) else m._conv_forward
     return apply(z, weight, bias)
@@ -256,11 +256,11 @@ def _shift_rows(model: nn.Module, symmetry: SoftmaxShift, x: Inputs | None) -> N
     _set(m, (W.T * share).T.view_as(m.weight), b if b is None else b * share)
 
 
-def _plain(model: nn.Module, m: Rows) -> Rows:
+def _plain(model: nn.Module, m: ScoreLayer) -> ScoreLayer:
     """The layer, with weights of its own where a hook or a parametrization made them."""
     if "weight" in m._parameters:
         return m
-    kind = next(kind for kind in get_args(Rows) if isinstance(m, kind))
+    kind = next(kind for kind in get_args(ScoreLayer) if isinstance(m, kind))
     plain = kind.__new__(kind)
     weight = nn.Parameter(m.weight.detach(), m.weight.requires_grad)
     own = {"_parameters": {"weight": weight, "bias": m.bias}, "_modules": {}}
@@ -401,7 +401,7 @@ RELU = Between(
     "is a ReLU, and only permutation and positive scaling commute with it",
 )
 RELU6 = Between(
-    lambda T: T._unmixed and _keeps_0_to_6(T.matrix.sum(1), T.shift),
+    lambda T: T.unmixed and _keeps_0_to_6(T.matrix.sum(1), T.shift),
     "is a ReLU6, and only permutations and a -> 6 - a commute with it",
 )
 UNKNOWN = Between(lambda T: False, "is not known to let it by")
@@ -523,7 +523,7 @@ def _recode_input(m: Reader, T: Affine) -> None:
     _set(m, W, moved if m.bias is None else m.bias + moved)
 
 
-def _set(m: Weighted | Rows, weight: Tensor, bias: Tensor | None) -> None:
+def _set(m: Weighted | ScoreLayer, weight: Tensor, bias: Tensor | None) -> None:
     """New parameters, no longer tied to those of other modules."""
     grad = m.weight.requires_grad
     for name, value in (("weight", weight), ("bias", bias)):

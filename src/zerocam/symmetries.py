@@ -28,7 +28,7 @@ from zerocam import moved
 from zerocam.hooks import channel_axis
 from zerocam.refusals import Refused
 
-Rows = tuple[Float[Tensor, "C K"], Float[Tensor, " C"] | None]  # W and b of a linear layer
+Linear = tuple[Float[Tensor, "C K"], Float[Tensor, " C"] | None]  # its weight W and its bias b
 KINDS = ("permutation", "scaling", "sign flip", "mixing", "shift", "affine", "softmax shift",
          "places")  # fmt: skip
 
@@ -57,8 +57,8 @@ class Affine:
         """A' = Q A + t, along `channel_dim` (None: axis 1 of (N, K, h, w), else the last)."""
         axis = channel_axis(A, len(self.shift)) if channel_dim is None else channel_dim
         with torch.autocast(A.device.type, enabled=False):
-            moved = A.movedim(axis, -1) @ self.matrix.to(A).T + self.shift.to(A)
-        return moved.movedim(-1, axis).contiguous()
+            recoded = A.movedim(axis, -1) @ self.matrix.to(A).T + self.shift.to(A)
+        return recoded.movedim(-1, axis).contiguous()
 
     def push_gradient(self, G: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """G' = Q^-T G.  The shift does not appear."""
@@ -71,7 +71,7 @@ class Affine:
     @functools.cached_property
     def _inverse(self) -> "Affine":
         M, eye = self.matrix, torch.eye(len(self.matrix)).to(self.matrix)
-        if self._unmixed:
+        if self.unmixed:
             inverse, failed = torch.where(M == 0, 0, 1 / M).T, False
             residual = (inverse.T * M).sum(0) - 1
         else:
@@ -89,7 +89,7 @@ class Affine:
         return Affine(self.matrix @ other.matrix, self.matrix @ other.shift + self.shift)
 
     @property
-    def _unmixed(self) -> bool:
+    def unmixed(self) -> bool:
         """Whether each channel becomes a multiple of one channel, plus a constant."""
         used = self.matrix != 0
         return bool((used.sum(1) == 1).all())
@@ -97,7 +97,7 @@ class Affine:
     @property
     def monotone(self) -> bool:
         """Whether each channel becomes a positive multiple of one channel, plus a constant."""
-        return self._unmixed and bool((self.matrix >= 0).all())
+        return self.unmixed and bool((self.matrix >= 0).all())
 
 
 def permutation(order: Int[Tensor, " K"]) -> Affine:
@@ -211,7 +211,7 @@ class SoftmaxShift:
     beta: float = 0.0
     kind: str = "softmax shift"
 
-    def __call__(self, W: Float[Tensor, "C K"], b: Float[Tensor, " C"] | None = None) -> Rows:
+    def __call__(self, W: Float[Tensor, "C K"], b: Float[Tensor, " C"] | None = None) -> Linear:
         """(W', b'); a missing b counts as 0 and stays missing for beta = 0."""
         if W.shape[1] != len(self.v):
             wanted = f"{W.shape[1]}, the number of inputs of the layer of the scores"
@@ -257,14 +257,14 @@ class Places:
             mend = "make it for this layer and this size of image"
             raise Refused("places", got, wanted, mend)
         taken = grid[..., self.order]
-        moved = index.flatten().scatter(0, grid.flatten().long(), taken.flatten())
-        if not torch.equal(self._grid(moved.view_as(index)), taken):
+        source = index.flatten().scatter(0, grid.flatten().long(), taken.flatten())
+        if not torch.equal(self._grid(source.view_as(index)), taken):
             got = "a reshape that does more than rearrange the layer's output"
             wanted = (
                 "one that puts its numbers into (N, K, h, w) as they are, as tokens_to_map does"
             )
             raise Refused("places", got, wanted)
-        return A.flatten(1)[:, moved.long().to(A.device)].view(A.shape)
+        return A.flatten(1)[:, source.long().to(A.device)].view(A.shape)
 
     def _grid(self, index: Tensor) -> Tensor:
         return (index if self.reshape is None else self.reshape(index)).double().flatten(2)

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Prepare = Callable[[Tensor], Tensor]
-Affine = Float[Tensor, "2 3"]  # (column, row) from 0 to 1 -> the same elsewhere
+AffineMatrix = Float[Tensor, "2 3"]  # (column, row) from 0 to 1 -> the same elsewhere
 
 ROUNDED = 0.02  # of the range from black to white: what a prepare that works in bytes may err
 INNER = 0.05  # so near the border enlarging repeats the last pixel, and moves no more
@@ -37,7 +37,7 @@ class View:
     """
 
     image: Float[Tensor, "ch H W"]
-    place: Affine | None
+    place: AffineMatrix | None
     said: str = ""
 
     def lay(self, M: Float[Tensor, "h w"]) -> Float[Tensor, "rows columns"]:
@@ -99,7 +99,7 @@ def prepared(prepare: Prepare, photo: Tensor) -> Tensor:
             random.setstate(before)
 
 
-def origin(prepare: Prepare, photo: Tensor) -> Affine | None:
+def origin(prepare: Prepare, photo: Tensor) -> AffineMatrix | None:
     """Where on the photograph a point of prepare(photo) came from; None where it cannot be told.
 
     Not told: a prepare that bends, or whose pixels depend on more than those of their place, as
@@ -129,7 +129,7 @@ def origin(prepare: Prepare, photo: Tensor) -> Affine | None:
     return _fitted((u - dark)[k], (v - dark)[k], span[k])
 
 
-def _fitted(u: Tensor, v: Tensor, span: Tensor) -> Affine | None:
+def _fitted(u: Tensor, v: Tensor, span: Tensor) -> AffineMatrix | None:
     """The straight line through what the pixels inside the photograph say of their place."""
     places = torch.stack((u, v), -1) / span[..., None]
     whole = span.abs() > 0.99 * span.abs().max()

@@ -153,7 +153,7 @@ const CHOICES = {
   example: { photo: "a cat and a coffee", digits: "a two and a seven", threes: "four threes" },
   labels: { 1: "one-hot", "-1": "minus one-hot" },
   target: { logit: "the score", centred: "the score above the average class" },
-  reference: { zero: "an activation of zero", spatial: "the mean of this picture", local: "the head undecided (local score)", data: "the mean of other pictures", blank: "a blank picture" },
+  reference: { zero: "an activation of zero", spatial: "the mean of this picture", local: "a score of zero (local score)", data: "the mean of other pictures", blank: "a blank picture" },
   scale: { none: "as it is", max: "divided by its maximum", minmax: "from lowest to highest" },
 };
 const FIRST = { photo: 4, digits: 2, threes: 3 };

@@ -52,7 +52,7 @@ PRESETS: dict[str, tuple[str, str, dict[str, Any]]] = {  # name: (title, questio
     "shift": ("Shift", "Can a bias erase a heatmap?", {"shift": -1.1}),
     "turn": ("On for off", "And if the neurons say on for off?", {"turn": True}),
     "mix": ("Mix", "Does the sign of a neuron matter?", {"flip": 6, "mix": 0.6}),
-    "softmax": ("Softmax", "Can all of it speak against everything?", {"soft": -1.0}),
+    "softmax": ("Softmax", "Can the whole picture speak against every class?", {"soft": -1.0}),
     "relu": (
         "ReLU",
         "Is it the ReLU that finds the seven? Without it, try both ways to scale.",
@@ -60,7 +60,7 @@ PRESETS: dict[str, tuple[str, str, dict[str, Any]]] = {  # name: (title, questio
     ),
     "reference": (
         "Reference",
-        "Which map stays? One that counts from the head undecided. Try every control.",
+        "Which map stays? One that counts from a score of zero. Try every control.",
         {"shift": -1.1, "soft": -0.5, "reference": "local", "target": "centred"},
     ),
 }
@@ -318,7 +318,7 @@ def show(preset: str = FIRST, at: str = "", *, full: bool = False) -> Page:
         "probability",
         "drawn above zero in A",
         "in B",
-        "moved by",
+        "probability changed by",
     )
     table = "<tr>" + "".join(f"<th scope='col'>{h}</th>" for h in heads) + f"</tr>{rows}"
     numbers = json.dumps(stored, separators=(",", ":"), ensure_ascii=False)

@@ -225,7 +225,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("families", nargs="*", help="parts of names: these alone, and anew")
     parser.add_argument("--out", type=Path, default=STORED)
     o = parser.parse_args(argv)
-    torch.set_num_threads(1)
     stored = json.loads(o.out.read_text()) if o.out.exists() else {"rows": []}
     rows = {r["family"]: r for r in stored["rows"]}
     made = made_by("python -m zerocam.lab.studies.zoo", *LIBRARIES)
@@ -250,4 +249,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     raise SystemExit(main())
