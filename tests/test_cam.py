@@ -485,7 +485,7 @@ def test_behind_the_last_attention_only_the_class_token_counts_and_that_is_said(
 def test_channels_last_output_is_refused_until_it_is_named():
     model = torchvision.models.swin_t().eval()
     x = torch.zeros(1, 3, 64, 64)
-    with pytest.raises(ValueError, match=r"looks like channels last .*channels_first"):
+    with pytest.raises(ValueError, match=r"axes 1 and 2: channels last .*channels_first"):
         zerocam.grad_cam(model, x, 1, layer="features")
     L = zerocam.grad_cam(model, x, 1, layer="features", reshape=zerocam.channels_first)
     assert L.shape == (1, 2, 2)

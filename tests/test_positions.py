@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import zerocam
-from zerocam import layers
+from zerocam import hooks, layers
 from zerocam.refusals import Refused
 
 GRID = 6  # rows and columns of patches
@@ -288,6 +288,310 @@ def test_a_strip_that_moves_everything_does_not_hide_the_others():
 
 
 def test_what_is_near_must_also_be_in_order():
-    found = layers._Strongest(8, torch.tensor([3, 4]), torch.ones(2))
+    found = layers._Strongest(torch.eye(8)[:, 3:5] + 0.1, torch.tensor([3, 4]), torch.ones(2))
     assert layers._placed(found, torch.tensor([0, 1]), 2) == 1
     assert layers._placed(found, torch.tensor([1, 0]), 2) == 0  # as near, and mirrored
+
+
+@pytest.mark.parametrize(("extra", "at"), [(17, 0), (20, 0), (GRID * 3 + 1, 0), (18, GRID * GRID)])
+def test_registers_that_fill_rows_of_the_map_are_left_out(extra, at):
+    """One class token and 16 to 19 registers: three whole rows of a map 6 wide."""
+    model, x = drawn(Tokens, extra, at), image()
+    where, _ = zerocam.suggest_layer(model, x)
+    assert where["layer"] == "blocks.1.norm"
+    assert in_place(model, x, where)
+    assert zerocam.grad_cam(model, x, 0, **where).shape == (1, GRID, GRID)
+
+
+def test_registers_of_a_signal_are_left_out():
+    """12 of 60 tokens: kept, they would move every place by a fifth of the signal."""
+
+    class Sequence(Tokens):
+        def forward(self, x):
+            return super().forward(x[:, :, None])
+
+    model = drawn(Sequence, 12, rows=1, columns=48)
+    model.patch = nn.Conv2d(3, 16, (1, 4), (1, 4))
+    x = torch.randn(1, 3, 192, generator=torch.Generator().manual_seed(2))
+    where, _ = zerocam.suggest_layer(model, x)
+    A = zerocam.activations(model, x, **where)
+    assert A.shape == (1, 16, 1, 48)
+    x[:, :, 40:44] += 3
+    moved = (zerocam.activations(model, x, **where) - A).abs().sum((0, 1, 2))
+    assert int(moved.argmax()) == 10
+
+
+def test_a_row_without_a_place_is_no_row_of_a_map():
+    """Tokens of 30 patches, 5 x 6, behind 6 registers: 36 tokens, that fold into 6 x 6 as well."""
+    at = torch.arange(30)
+    rows, columns = torch.eye(5)[at // 6] + 0.05, torch.eye(6)[at % 6] + 0.05
+    down, across = (
+        layers._strongest(torch.cat([torch.full((6, way.shape[1]), way.mean()), way]).T)
+        for way in (rows, columns)
+    )
+    found = list(layers._folded(down, across, (40, 48), 0, 1))
+    (best,) = {grid.size for share, merit, grid in found if share >= layers.PLACED}
+    assert best == (5, 6)
+    assert layers._has_flat_line(torch.tensor([[0.1, 0.2], [1.0, 1.0]]), torch.tensor(0.3))
+    assert not layers._has_flat_line(torch.tensor([[0.1, 1.0], [1.0, 0.2]]), torch.tensor(0.3))
+    noisy = layers._Strongest(torch.ones(8, 64), (torch.arange(64) // 8), torch.ones(64))
+    noisy.moved.copy_(torch.eye(8)[:, torch.arange(64) // 8] + 0.1)
+    assert layers._placed(noisy, torch.arange(64) // 8, 8) == 1
+    noisy.strip[:8] = torch.tensor([3, 0, 4, 3, 3, 4, 3, 1])  # one row answers to others
+    assert layers._placed(noisy, torch.arange(64) // 8, 8) == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "image", "fits"),
+    [
+        ((14, 14), (224, 224), True),
+        ((13, 14), (224, 224), False),
+        ((12, 101), (128, 1024), True),  # patches of 16, a step of 10
+        ((5, 7), (22, 30), True),
+        ((55, 55), (224, 224), True),
+        ((197, 197), (224, 224), False),
+        ((64, 5), (64, 1000), False),  # electrodes by stretches of time
+    ],
+)
+def test_grids_that_one_patch_gives(size, image, fits):
+    assert layers._one_patch(size, image) is fits
+
+
+class Pooled(nn.Module):
+    """The scores of one box of an image, of which a body makes features: as of a detector."""
+
+    def __init__(self, low, high):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1))
+        self.box, self.roi, self.head = (low, high), nn.Conv2d(8, 8, 1), nn.Linear(8, 3)
+
+    def forward(self, x):
+        A = self.body(x)
+        low, high = (round(edge * A.shape[2]) for edge in self.box)
+        box = nn.functional.interpolate(A[:, :, low:high, low:high], (9, 9), mode="bilinear")
+        return self.head(self.roi(box).mean((2, 3)))
+
+
+@pytest.mark.parametrize("box", [(0.3, 0.7), (0.27, 0.73), (0.5, 0.95), (0.0, 0.55)])
+def test_a_box_inside_the_image_is_not_drawn_over_it(box):
+    model, x = drawn(Pooled, *box), image(80, 80)
+    where, why = zerocam.suggest_layer(model, x)
+    assert where == {"layer": "body"}
+    assert "not 'roi': changing the image does not tell" in why
+    with pytest.raises(Refused, match="positions of the whole image"):
+        layers.named_layer(model, x, "roi")
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+@pytest.mark.parametrize("seed", range(3))
+def test_convolutions_without_a_border_still_show_the_whole_image(activation, seed):
+    """The maps of a LeNet, 10 x 10 of 32 x 32 pixels, leave out some of the border."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 5), activation(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), activation(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5),
+    )  # fmt: skip
+    assert zerocam.suggest_layer(model, image(32, 32, 1))[0] == {"layer": "4"}
+
+
+def test_the_line_from_rows_to_strips():
+    """Eight strips that move eight rows: their own, those of the middle half, or those below."""
+    at = torch.arange(8)
+    own = torch.eye(8)
+    assert layers._whole(layers._strongest(own), at, 8)
+    middle = torch.zeros(8, 8)
+    middle[(at // 2) + 2, at] = 1.0
+    assert not layers._whole(layers._strongest(middle), at, 8)
+    below = torch.zeros(8, 8)
+    below[(at * 0.62 + 3.1).long().clamp(max=7), at] = 1.0
+    assert not layers._whole(layers._strongest(below), at, 8)
+    wide = torch.eye(8) + 0.5  # each strip moves all rows as well
+    assert layers._whole(layers._strongest(wide), at, 8)
+
+
+def test_a_few_positions_that_are_mixed_are_not_told_by_their_number():
+    """4 x 4 positions, each a mixture of all: the sizes are those of a map, the places are not."""
+
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.patch = nn.Conv2d(3, 6, 3, 1, 1), nn.Conv2d(6, 12, 10, 10)
+            self.seen, self.head = nn.GELU(), nn.Linear(12, 3)
+            self.mix = nn.Parameter(torch.randn(16, 16))
+
+        def forward(self, x):
+            A = self.patch(self.stem(x).tanh())
+            return self.head(self.seen((A.flatten(2) @ self.mix).unflatten(2, (4, 4))).mean((2, 3)))
+
+    model, x = drawn(Mixed), image(40, 40)
+    where, why = zerocam.suggest_layer(model, x)
+    assert where == {"layer": "patch"}
+    assert "not 'seen': changing the image does not tell" in why
+
+
+@pytest.mark.parametrize(("size", "layer"), [((3, 3), "seen"), ((2, 8), "body")])
+def test_a_few_positions_that_are_moved_nearly_alike_are_told_by_what_moves_them_more(size, layer):
+    """Each sees nearly all: 3 x 3 are a map of a square image, 2 x 8 are none."""
+
+    class Alike(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.seen, self.head = nn.Conv2d(3, 9, 5, 4, 2), nn.GELU(), nn.Linear(9, 3)
+
+        def forward(self, x):
+            A = nn.functional.interpolate(self.body(x), size, mode="bilinear")
+            return self.head(self.seen(A / 2000 + A.mean((2, 3), keepdim=True)).mean((2, 3)))
+
+    model, x = drawn(Alike), image(40, 40)
+    assert zerocam.suggest_layer(model, x)[0] == {"layer": layer}
+
+
+# ---- what the sizes alone would say --------------------------------------------------------------
+
+
+def electrodes(classes=4, F=8, C=22):
+    """As EEGNet: filters along time, one over all electrodes, then along time again."""
+    return nn.Sequential(
+        nn.Conv2d(1, F, (1, 33), padding=(0, 16), bias=False), nn.BatchNorm2d(F),
+        nn.Conv2d(F, 2 * F, (C, 1), groups=F, bias=False), nn.BatchNorm2d(2 * F), nn.ELU(),
+        nn.AvgPool2d((1, 4)), nn.Conv2d(2 * F, 2 * F, (1, 17), padding=(0, 8)), nn.ELU(),
+        nn.AvgPool2d((1, 8)), nn.Flatten(), nn.LazyLinear(classes),
+    )  # fmt: skip
+
+
+class Shallow(nn.Module):
+    """As ShallowFBCSPNet: filters along time, over all electrodes, the logarithm of the power."""
+
+    def __init__(self, C=22, K=10):
+        super().__init__()
+        self.time, self.space = nn.Conv2d(1, K, (1, 25)), nn.Conv2d(K, K, (C, 1))
+        self.pool, self.head = nn.AvgPool2d((1, 75), (1, 15)), nn.LazyLinear(4)
+
+    def forward(self, x):
+        A = self.pool(self.space(self.time(x)).square()).clamp(min=1e-6).log()
+        return self.head(A.flatten(1))
+
+
+@pytest.mark.parametrize(("make", "layer"), [(electrodes, "7"), (Shallow, "space")])
+def test_one_row_of_many_columns_is_a_map_of_time(make, layer):
+    """The map is 1 x 700 or so: many more columns than channels, as if the channels were last."""
+    model, x = drawn(make), image(22, 750, 1)
+    model(x)
+    where, _ = zerocam.suggest_layer(model, x)
+    assert where == {"layer": layer}
+    for name in (layer, "0" if layer == "7" else "time"):
+        M = zerocam.grad_cam(model, x, 1, layer=name, relu=False)
+        same = zerocam.grad_cam(model, x, 1, layer=name, relu=False, reshape=lambda A: A)
+        assert torch.equal(M, same)
+
+
+def test_a_panorama_is_a_map_of_one_row():
+    model = drawn(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 8, 8), nn.ReLU(), nn.Conv2d(4, 4, (4, 3), padding=(0, 1)), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3),
+        )
+    )  # fmt: skip
+    x = image(32, 3200)
+    where, why = zerocam.suggest_layer(model, x)
+    assert where == {"layer": "3"}
+    assert "4 channels, 1 x 400" in why
+
+
+class Unnamed(nn.Module):
+    """Layers whose outputs are none of (N, K, h, w), though their sizes could be."""
+
+    def __init__(self, d=12, heads=3):
+        super().__init__()
+        self.patch, self.qkv, self.h = nn.Conv2d(3, d, 4, 4), nn.Linear(d, 3 * d), heads
+        self.attend, self.last, self.windows = nn.Softmax(-1), nn.GELU(), nn.GELU()
+        self.head = nn.Linear(d, 3)
+
+    def forward(self, x):
+        grid = self.last(self.patch(x).permute(0, 2, 3, 1))
+        t = grid.flatten(1, 2)
+        q, k, v = self.qkv(t).unflatten(2, (3, self.h, -1)).permute(2, 0, 3, 1, 4)
+        t = t + (self.attend(q @ k.mT) @ v).transpose(1, 2).flatten(2)
+        return self.head(self.windows(t.unflatten(1, (4, -1))).mean((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "side", "message"),
+    [
+        ("last", 48, r"\(1, 12, 12, 12\), whose positions are its axes 1 and 2: channels last .*"
+                     r"pass reshape=zerocam.channels_first$"),
+        ("last", 80, r"\(1, 20, 20, 12\), whose positions are its axes 1 and 2"),
+        ("attend", 16, r"\(1, 3, 16, 16\), and changing the image does not tell .*if it is \(N, K"),
+        ("attend", 32, r"\(1, 3, 64, 64\), and changing the image does not tell"),
+        ("windows", 32, r"\(1, 4, 16, 12\), and changing the image does not tell"),
+    ],
+)  # fmt: skip
+def test_an_output_that_only_looks_like_a_map_is_refused(layer, side, message):
+    model, x = drawn(Unnamed), image(side, side)
+    for cam_of in (zerocam.grad_cam, zerocam.grad_cam_all):
+        with pytest.raises(Refused, match=message):
+            cam_of(model, x, layer=layer)
+    mine = zerocam.grad_cam(model, x, 0, layer=layer, reshape=lambda A: A)
+    assert mine.shape[1:] == hooks.activations(model, x, layer=layer, reshape=lambda A: A).shape[2:]
+
+
+def test_what_a_layer_has_proved_to_be_is_not_tried_again(monkeypatch):
+    model, x = drawn(electrodes), image(22, 750, 1)
+    model(x)
+    tried = []
+    grids = layers._grids
+    monkeypatch.setattr(layers, "_grids", lambda *a: tried.append(a) or grids(*a))
+    for _ in range(3):
+        zerocam.grad_cam(model, x, 1, layer="7")
+    assert len(tried) == 1
+    zerocam.grad_cam(model, x[..., :600].repeat(1, 1, 1, 2)[..., :750], 1, layer="7")
+    assert len(tried) == 1
+    other = drawn(electrodes)
+    other(x)
+    zerocam.grad_cam(other, x, 1, layer="7")
+    assert len(tried) == 2
+
+
+def test_the_trial_leaves_a_network_in_training_its_graph():
+    """BatchNorm's averages move with every pass, and the backward pass needs them as they were."""
+    model, x = drawn(electrodes), image(22, 750, 1).repeat(3, 1, 1, 1)
+    model(x)
+    model.train()
+    before = model[1].running_mean.clone()
+    assert zerocam.grad_cam(model, x, 1, layer="7").shape[0] == 3
+    assert torch.equal(model[1].running_mean, before)
+
+
+# ---- what goes round -----------------------------------------------------------------------------
+
+
+class Beside(Tokens):
+    """A vision transformer with another way from the image to the scores beside it."""
+
+    def __init__(self, extra):
+        super().__init__(extra)
+        self.beside = nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        self.joined = nn.Linear(7, 3)
+
+    def forward(self, x):
+        beside = self.beside(x).flatten(1)
+        return self.joined(torch.cat([super().forward(x), beside], 1))
+
+
+@pytest.mark.parametrize("extra", [1, 3])
+def test_a_branch_beside_a_class_token_goes_round(extra):
+    """The class token carries the image round each layer, and does not count; the branch does."""
+    with pytest.raises(Refused, match="goes round it") as refused:
+        zerocam.suggest_layer(drawn(Beside, extra), image())
+    assert "not 'blocks.1.norm': part of the image goes round it" in str(refused.value)
+    assert zerocam.suggest_layer(drawn(Tokens, extra), image())[0]["layer"] == "blocks.1.norm"
+
+
+def test_few_rows_in_order_must_be_clear():
+    """Three rows may be in order by chance: they count only if each answers to its own strips."""
+    at = torch.arange(3)
+    own = torch.eye(8)[:, [1, 4, 6]]
+    assert layers._placed(layers._strongest(own + 1.0), at, 3) == 1
+    assert layers._placed(layers._strongest(own + 20.0), at, 3) == 0
+    five = torch.eye(8)[:, [0, 2, 4, 5, 7]] + 20.0  # five are hardly ever
+    assert layers._placed(layers._strongest(five), torch.arange(5), 5) == 1

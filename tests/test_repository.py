@@ -220,8 +220,10 @@ def test_the_package_stays_small():
     # 80 to find by trial the layer that scores are read from; and what people bring: 210 for models
     # of any inputs and outputs and the causes of what fails, 150 for a photograph traced through
     # `prepare`, 180 for class names and loading, 140 for folders, 250 for several maps, for sizes
-    # and kinds of files, and for an overlay as a picture
-    assert sum(tool.values()) <= 3799, too_long("the tool, without its laboratory,", 3799, tool)
+    # and kinds of files, and for an overlay as a picture; 80 against maps that are wrong without a
+    # word: rows of registers, boxes drawn over the image, channels or tokens taken for columns,
+    # branches beside a class token
+    assert sum(tool.values()) <= 3880, too_long("the tool, without its laboratory,", 3880, tool)
 
 
 def test_each_dependency_is_pinned_for_every_platform():

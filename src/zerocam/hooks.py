@@ -49,6 +49,7 @@ Layer = str | nn.Module
 Reshape = Callable[[Tensor], Tensor]
 Hook = Callable[[nn.Module, Any, Any], Any]
 
+LOOK: list[Callable[[nn.Module, Inputs, str, Tensor], None]] = []  # `zerocam.layers` looks here
 OF_TORCH = frozenset(vars(nn.Module()))  # the attributes that every module has
 
 
@@ -339,6 +340,9 @@ def run(
             mend = "its batch holds windows, boxes or tokens: name another, or pass a reshape"
             raise LayerRefused(f"layer {name!r}", rows, "one for each image", mend)
         refuse_non_finite(A, "activations")
+        if reshape is None and images(x).ndim < 5:
+            for refuse in LOOK:
+                refuse(model, x, name, A)
         if scores and classes:
             refuse_bad_scores(y, len(A))
         if scores and not reaches(y, cut.found()):
@@ -486,11 +490,6 @@ def features(out: Tensor, reshape: Reshape | None, name: str) -> Tensor:
     if A.shape[2] * A.shape[3] <= 1:
         mend = "choose a layer before the pooling, or a larger image"
         wanted = "a spatial size above 1 x 1, or the map has one pixel"
-        raise LayerRefused(what, got, wanted, mend)
-    _, k, h, w = shape
-    if reshape is None and w >= 32 and (k == h < w or w > 8 * max(k, h)):
-        got += ", which looks like channels last (N, h, w, K)"
-        mend = "pass reshape=zerocam.channels_first, or reshape=lambda A: A if it is (N, K, h, w)"
         raise LayerRefused(what, got, wanted, mend)
     return A
 

@@ -9,17 +9,19 @@ changed in one strip of pixels at a time, first across, then down.  Row i of a m
 the strip that lies where row i lies; channels and class tokens answer to all strips alike.
 """
 
+import copy
 import itertools
 import math
 import weakref
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from zerocam import answers, hooks
 from zerocam.answers import Inputs
@@ -29,12 +31,16 @@ from zerocam.targets import Target
 STRIPS = 8  # so many across and so many down, or as many as there are pixels
 PLACED = 0.75  # the share of positions that must answer most to a strip near their own
 IN_ORDER = 0.8  # the correlation of their rows with the strips that they answer to
+MIDDLE = 0.6  # a map of the whole image spreads over no less of it
+OFF = 0.3  # of the image: so far its first and last row may lie from the strips that move them
+FEW, SURE = 4, 1.2  # so few rows must answer so many times more clearly than alike
 FLAT = 0.7  # tokens without a place answer so much less clearly than the others
-PLACELESS = 16  # at most so many tokens have no place: class tokens, registers
-DULL = 1.4  # clearer than this many times alike, positions answer to strips of their own
-SMALL = 16  # positions that may be told by their number and not by what moves them
 HELD = 2  # times the largest output: so much is held of the layers that are tried at a time
-UNTOLD = "changing the image does not tell which of its axes are positions"
+MANY = 8  # channels that a network with channels last has at least
+UNTOLD = "changing the image does not tell which of its axes are positions of the whole image"
+
+
+_TOLD: weakref.WeakKeyDictionary[nn.Module, set[tuple[int, ...]]] = weakref.WeakKeyDictionary()
 
 
 @torch.inference_mode(False)
@@ -57,10 +63,10 @@ def suggest_layer(
 
     Raises `Refused` when no layer is left, with what was passed over, and as `grad_cam` does.
 
-    >>> parts = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    >>> where, why = suggest_layer(nn.Sequential(*parts, nn.Linear(2, 3)), torch.randn(1, 1, 8, 8))
+    >>> parts = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    >>> where, why = suggest_layer(nn.Sequential(*parts, nn.Linear(8, 3)), torch.randn(1, 1, 8, 8))
     >>> print(where, why, sep="; ")
-    {'layer': '1'}; the last layer with positions the scores listen to: 2 channels, 6 x 6; \
+    {'layer': '1'}; the last layer with positions the scores listen to: 8 channels, 6 x 6; \
 activations are never negative
     """
     seen, x, asked = _seen(model, x, target)
@@ -83,7 +89,7 @@ activations are never negative
                 reason = UNTOLD
             else:
                 where = {"layer": name} | grid.reshape()
-                reason = _unfit(model, x, where, asked, seen[k].shape)
+                reason = _unfit(model, x, where, asked, grid, seen[k].shape)
                 if reason is None and UNTOLD in passed:
                     early = sum(layer.weighs for layer in seen[: k + 1]) < entrance
                     reason = "it is the entrance of the network" if early else None
@@ -223,7 +229,12 @@ def _why(model: nn.Module, x: Inputs, where: dict[str, Any]) -> str:
 
 
 def _unfit(
-    model: nn.Module, x: Inputs, where: dict[str, Any], asked: _Asked, shape: tuple[int, ...]
+    model: nn.Module,
+    x: Inputs,
+    where: dict[str, Any],
+    asked: _Asked,
+    grid: "Grid",
+    shape: tuple[int, ...],
 ) -> str | None:
     """Why a layer is no place for a heatmap; None if it is one."""
     try:
@@ -238,24 +249,53 @@ def _unfit(
         return "the gradient of every score is zero there (are the weights behind it zero?)"
     if G.any(1).sum() <= 1:
         return "the scores read at most one position of it"
-    if math.prod(shape) > A.numel():  # a class token, which is left out, always goes round
-        return None
-    if _goes_round(model, x, where["layer"], asked.any):
+    tokens = _Tokens(shape, grid.axes[0], grid.skip) if grid.skip else None
+    if _goes_round(model, x, where["layer"], asked.any, tokens):
         return "part of the image goes round it (of several branches, name one)"
     return None
 
 
-def _goes_round(model: nn.Module, x: Inputs, layer: str, target: Target) -> bool:
+def _goes_round(
+    model: nn.Module, x: Inputs, layer: str, target: Target, tokens: "_Tokens | None" = None
+) -> bool:
     """Whether there is a way from the image to the scores that does not pass the layer.
 
-    Of the steps on the way nothing is kept but that they were: no gradient is taken.
+    tokens: those without a place, whose own way round it does not count.  Without such, nothing is
+    kept of the steps on the way but that they were: no gradient is taken.
     """
     leaf = answers.images(x).detach().clone().requires_grad_()
     cut = hooks.hooked([model.get_submodule(layer)], _detached)
     dropped = torch.autograd.graph.saved_tensors_hooks(lambda t: None, lambda nothing: nothing)
-    with cut, torch.enable_grad(), hooks.left_as_it_was(model, x), dropped:
+    with cut, torch.enable_grad(), hooks.left_as_it_was(model, x), tokens or dropped:
         s = target(answers.answer(model, answers.replaced(x, leaf * 1)))
-    return answers.reaches(s, leaf)
+    if tokens is None or not answers.reaches(s, leaf):
+        return answers.reaches(s, leaf)
+    return bool(torch.autograd.grad(s.sum(), leaf)[0].any())
+
+
+class _Tokens(TorchFunctionMode):
+    """While open, no gradient passes tokens without a place: these of every axis of T entries."""
+
+    def __init__(self, shape: tuple[int, ...], axis: int, skip: tuple[int, ...]) -> None:
+        super().__init__()
+        self.alone = [(*shape[:axis], n, *shape[axis + 1 :]) for n in range(1, len(skip) + 1)]
+        self.held = torch.zeros(shape[axis]).index_fill(0, torch.tensor(skip), 1.0)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if type(out) in (tuple, list):
+            return type(out)(map(self._cut, out))
+        return self._cut(out)
+
+    def _cut(self, t: Any) -> Any:
+        if not isinstance(t, Tensor) or not t.requires_grad or t.is_leaf:
+            return t
+        if t.shape in self.alone:
+            return t.detach()
+        for axis in (a for a in range(t.ndim) if t.shape[a] == len(self.held)):
+            held = self.held.to(t).view(-1, *[1] * (t.ndim - 1 - axis))
+            t = t * (1 - held) + t.detach() * held
+        return t
 
 
 def _detached(_module: nn.Module, _args: Any, out: Any) -> Any:
@@ -346,8 +386,46 @@ def _grids(model: nn.Module, x: Inputs, layers: list[_Seen]) -> dict[str, Grid |
     for layer in layers:
         every = [torch.stack(of_axis) for of_axis in zip(*moved[layer.name], strict=True)]
         rows, columns = ([a[:down] for a in every], [a[down:] for a in every])
-        found[layer.name] = _grid(layer.shape, rows, columns, (H, W))
+        grid = found[layer.name] = _grid(layer.shape, rows, columns, (H, W))
+        if grid and not grid.reshape():
+            told = _TOLD.setdefault(model.get_submodule(layer.name), set())
+            told.add((*layer.shape[1:], H, W))
     return found
+
+
+def _refuse_another_layout(
+    model: nn.Module, x: Inputs, name: str, A: Float[Tensor, "N K h w"]
+) -> None:
+    """`LayerRefused` where A, taken for (N, K, h, w), proves to be something else.
+
+    It is tried where the sizes raise a doubt: no square patches give this h and w, or they would
+    give K and h as well, as of channels last; or rows sum to 1, as in an attention matrix.  A few
+    positions raise none: they would prove nothing.  What a layer has proved to be is remembered,
+    and is not tried again.
+    """
+    _, K, h, w = A.shape
+    H, W = (1, *answers.images(x).shape[2:])[-2:]
+    last = min(K, w) >= MANY and _one_patch((K, h), (H, W))
+    attends = h == w > 2 and bool((A[0, 0] >= 0).all() and (A[0, 0].sum(1) - 1).abs().max() < 1e-3)
+    known = (K, h, w, H, W) in _TOLD.get(model.get_submodule(name), ())
+    if known or h * w <= FEW**2 or (_one_patch((h, w), (H, W)) and not last and not attends):
+        return
+    tried = copy.deepcopy(model) if model.training else model  # which batches move: y needs it
+    grid = _grids(tried, x, [_Seen(name, (1, K, h, w), True, False, False)])[name]
+    got, wanted = f"output of shape {tuple(A.shape)}", "(N, K, h, w)"
+    if grid is None:
+        mend = "name another, or pass reshape=lambda A: A if it is (N, K, h, w)"
+        raise LayerRefused(f"layer {name!r}", f"{got}, and {UNTOLD}", wanted, mend)
+    if grid.axes != (2, 3):
+        got += f", whose positions are its axes {' and '.join(map(str, grid.axes))}"
+        mend = "pass the reshape that zerocam.layers.named_layer gives"
+        if grid.axes == (1, 2):
+            got += ": channels last (N, h, w, K)"
+            mend = "pass reshape=zerocam.channels_first"
+        raise LayerRefused(f"layer {name!r}", got, wanted, mend)
+
+
+hooks.LOOK.append(_refuse_another_layout)
 
 
 def _strips(x: Tensor) -> Iterator[Tensor]:
@@ -387,55 +465,96 @@ def _grid(
         ]
     fit = [(clear, grid) for share, clear, grid in tried if share >= PLACED]
     if not fit and len(axes) == 3 and batch == 0:
-        ways = [a for a in (down[2], across[3]) if a.clear.mean() * a.S > DULL]
-        turned = any(_order(a) < -IN_ORDER for a in ways)  # mirrored, say
         silent = not any(bool(a.any()) for a in rows + columns)
-        return None if turned else _by_size(shape, image, silent)
+        small = 1 < shape[2] * shape[3] <= FEW**2 and _one_patch((shape[2], shape[3]), image)
+        if silent or (small and min(_leaning(down[2]), _leaning(across[3])) > IN_ORDER):
+            return Grid(0, (2, 3), (shape[2], shape[3]))
     return max(fit, key=lambda t: t[0], default=(0, None))[1]
-
-
-def _by_size(shape: tuple[int, ...], image: tuple[int, ...], silent: bool) -> Grid | None:
-    """(N, K, h, w) with the proportions of the image, where strips cannot tell.
-
-    So it is where nothing moves the layer, which is silent, and of a few positions, each of which
-    sees nearly all of a small image.
-    """
-    (H, W), (h, w) = image, shape[2:]
-    small = 1 < h * w <= SMALL and abs(h * W - w * H) <= max(H, W)
-    return Grid(0, (2, 3), (h, w)) if silent or small else None
 
 
 @dataclass(frozen=True)
 class _Strongest:
-    """Which of S strips each of n positions answers to most, and how clearly."""
+    """How much each of S strips moves n positions; to which each answers most, and how clearly."""
 
-    S: int
+    moved: Answers
     strip: Int[Tensor, " _"]
     clear: Float[Tensor, " _"]
 
+    def only(self, keep: list[int]) -> "_Strongest":
+        """The same of some of the positions."""
+        return _Strongest(self.moved[:, keep], self.strip[keep], self.clear[keep])
 
-def _strongest(answers: Answers) -> _Strongest:
+
+def _strongest(moved: Answers) -> _Strongest:
     """Answers count by what the strip moves anywhere, and by what moves the position anyway."""
-    answers = answers / answers.mean(1, keepdim=True).clamp(min=1e-30)
+    answers = moved / moved.mean(1, keepdim=True).clamp(min=1e-30)
     answers = answers / answers.mean(0, keepdim=True).clamp(min=1e-30)
-    return _Strongest(len(answers), answers.argmax(0), answers.amax(0) / len(answers))
+    return _Strongest(moved, answers.argmax(0), answers.amax(0) / len(answers))
 
 
 def _placed(found: _Strongest, at: Int[Tensor, " _"], n: int) -> float:
     """The share of positions, each in row `at` of n, that answer most to a strip near their own.
 
-    Near is a row, or a quarter of the image.  0 if the strips do not follow the rows in order.
+    Near is a row, or a quarter of the image.  0 if the strips do not follow the rows in order, if
+    a row of several positions has no place, or if the rows show a part of the image only.
     """
-    own = (at + 0.5) / n * found.S - 0.5
-    near = ((found.strip - own).abs() <= max(found.S / n, found.S / 4)).double().mean().item()
-    return near if n == 1 or _order(found, at) > IN_ORDER else 0.0
+    S = len(found.moved)
+    near = (found.strip - ((at + 0.5) / n * S - 0.5)).abs() <= max(S / n, S / 4)
+    each = torch.zeros(n).index_add(0, at, near.float()) / at.bincount(minlength=n)
+    if n > 1 and (_order(found, at) <= IN_ORDER or not _whole(found, at, n)):
+        return 0.0
+    if 1 < n <= FEW and found.clear.mean() * (found.moved.sum(1) > 0).sum() < SURE:
+        return 0.0  # so few are in order by chance, once many layers are tried
+    return 0.0 if len(at) > n and each.min() < 0.5 else near.double().mean().item()
 
 
-def _order(found: _Strongest, at: Int[Tensor, " _"] | None = None) -> float:
+def _order(found: _Strongest, at: Int[Tensor, " _"]) -> float:
     """The correlation of the strips with the rows, 0 if there is none to speak of."""
-    at = torch.arange(len(found.strip)) if at is None else at
-    order = torch.corrcoef(torch.stack([found.strip.double(), at.double()]))[0, 1].item()
-    return 0.0 if math.isnan(order) else order
+    return _correlation(found.strip, at)
+
+
+def _leaning(found: _Strongest) -> float:
+    """As `_order`, of a few rows that each see nearly all: where what moves them lies in the mean.
+
+    Rows of an image see more of their own side.  1 for a single row.
+    """
+    share = found.moved.double() / found.moved.double().sum(0).clamp(min=1e-30)
+    rows = torch.arange(len(found.strip))
+    return 1.0 if len(rows) == 1 else _correlation(torch.arange(len(share)).double() @ share, rows)
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    """The correlation of two lists of numbers, 0 if one of them does not vary."""
+    found = torch.corrcoef(torch.stack([a.double(), b.double()]))[0, 1].item()
+    return 0.0 if math.isnan(found) else found
+
+
+def _whole(found: _Strongest, at: Int[Tensor, " _"], n: int) -> bool:
+    """Whether the rows are those of the whole image, and not of a box in it.
+
+    What moves is moved by strips around a mean place, and lies in rows around one.  The straight
+    line that takes these rows to these strips, in mean and in spread, says what a row shows.
+    """
+    p = found.moved.double() / found.moved.sum()
+    shown, rows = (torch.arange(len(p)) + 0.5) / len(p), (at + 0.5) / n
+    t, r = (p.sum(1) * shown).sum(), (p.sum(0) * rows).sum()
+    spread = [(w * place.square()).sum().sqrt()
+              for w, place in ((p.sum(1), shown - t), (p.sum(0), rows - r))]  # fmt: skip
+    stretch = spread[0] / spread[1]
+    ends = torch.tensor([0.5, n - 0.5]) / n
+    return bool(stretch >= MIDDLE and (t + (ends - r) * stretch - ends).abs().max() <= OFF)
+
+
+def _one_patch(size: tuple[int, int], image: tuple[int, ...]) -> bool:
+    """Whether square patches, a step apart and with or without a border, give such a grid.
+
+    So it is if both of its sizes are (side of the image + c) // step, with |c| <= step.
+    """
+    (h, w), (H, W) = size, image
+    return any(
+        max(h * step - H, w * step - W, -step) <= min(h * step - H, w * step - W, 1) + step - 1
+        for step in range(1, max(image) + 1)
+    )
 
 
 def _folded(
@@ -444,17 +563,24 @@ def _folded(
     """(share, merit, grid) for each way to fold tokens into rows; to leave one out costs merit."""
     T = len(rows.strip)
     clear = rows.clear + columns.clear
-    flattest = clear.argsort().tolist()
-    for without in range(min(PLACELESS, T - 2) + 1):
-        Z = T - without
-        place = torch.arange(Z)
-        skips = {(*range(without),), (*range(Z, T),), (*sorted(flattest[:without]),)}
-        for skip in skips:
-            keep = [p for p in range(T) if p not in skip]
-            if skip and clear[list(skip)].max() > FLAT * clear[keep].median():
-                continue  # what is left out has a place as well
-            down, across = (replace(way, strip=way.strip[keep]) for way in (rows, columns))
+    for order in ([*range(T)], [*reversed(range(T))], clear.argsort().tolist()):
+        for without in range(T - 1):
+            skip, keep = tuple(sorted(order[:without])), sorted(order[without:])
+            Z, place, dull = len(keep), torch.arange(len(keep)), FLAT * clear[keep].median()
+            if skip and clear[list(skip)].max() > dull:
+                break  # what is left out has a place as well
+            down, across = rows.only(keep), columns.only(keep)
             for h, w in ((h, Z // h) for h in range(1, Z + 1) if Z % h == 0):
-                if (h == 1) == (image[0] == 1) and (w == 1) == (image[1] == 1):
+                signal = (h == 1) == (image[0] == 1) and (w == 1) == (image[1] == 1)
+                fits = signal and (without < w or _one_patch((h, w), image))
+                if fits and not _has_flat_line(clear[keep].view(h, w), dull):
                     share = min(_placed(down, place // w, h), _placed(across, place % w, w))
-                    yield share, share - without / 50, Grid(batch, (axis,), (h, w), skip)
+                    yield share, share - without / T / 4, Grid(batch, (axis,), (h, w), skip)
+
+
+def _has_flat_line(clear: Float[Tensor, "h w"], dull: Tensor) -> bool:
+    """Whether a whole row or column answers to no strip of its own; of a signal, an end of it."""
+    lines = [
+        line if min(clear.shape) > 1 else line[[0, -1]] for line in (clear.amax(1), clear.amax(0))
+    ]
+    return any(bool(line.min() <= dull) for line in lines)
