@@ -323,7 +323,7 @@ def test_a_blank_map_comes_with_advice(photo, tmp_path, capsys):
     assert "--target" not in printed  # none is sure to help
     args = ["--model", "test_main:silent", "--out", str(tmp_path / "m.csv")]
     assert main(["map", photo, *args]) == 0
-    assert "silent layer. no unit fired; scale x as in training" in capsys.readouterr().out
+    assert "silent layer. no channel fired; scale x as in training" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

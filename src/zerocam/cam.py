@@ -257,8 +257,9 @@ def explain_blank(
 
     M is the signed map that `grad_cam` gives with these arguments.
 
-    "silent layer"   A = 0, and M = 0 before it is completed: no unit fired.  Is the input scaled as
-                     in training (0 to 1, or 0 to 255; mean and deviation)?  Are the weights loaded?
+    "silent layer"   A = 0, and M = 0 before it is completed: no channel fired.  Is the input scaled
+                     as in training (0 to 1, or 0 to 255; mean and deviation)?  Are the weights
+                     loaded?
     "zero gradient"  alpha = 0: the target is saturated (explain the logit, or the centred logit),
                      or the scores do not listen to this layer (name an earlier one)
     "all negative"   max M <= 0: every position speaks against s (draw relu=False; the reference

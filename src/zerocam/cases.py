@@ -37,7 +37,7 @@ CHOICES = {
     "reference": ("zero", "local_score", "spatial_mean"),
 }
 BLANK = {  # why a map is blank -> what to do about it
-    "silent layer": "no unit fired; scale x as in training, load weights, or an earlier --layer",
+    "silent layer": "no channel fired; scale x as in training, load weights, or an earlier --layer",
     "zero gradient": "the target is saturated (--target logit or centred), or deaf to the --layer",
     "all negative": "nothing speaks for it; --reference spatial_mean shows where most and least do",
     "constant": "it is the same everywhere; an even image, or one the layer cannot tell apart",
