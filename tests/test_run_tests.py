@@ -73,6 +73,12 @@ def test_every_setting_comes_to_every_file_with_numbers():
         assert max(map(len, asked)) - min(map(len, asked)) <= 1
 
 
+def test_quick_leaves_out_files_that_are_there():
+    ignored = [a for a in run_tests.QUICK["laws"].command if a.startswith("--ignore=")]
+    assert len(ignored) == len(run_tests.BESIDE)
+    assert all((ROOT / a.removeprefix("--ignore=")).exists() for a in ignored)
+
+
 def test_the_whole_sweep_gives_all_their_turn():
     todo = run_tests.portable(run_tests.SETTINGS, None)
     wide = [g for name, g in todo.items() if name.startswith(("tests, ", "pages, "))]
