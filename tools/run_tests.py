@@ -56,8 +56,9 @@ MACHINERY = (
 )
 # Those of them in which something takes turns from commit to commit: tests/turns.py.
 TURNS = ("cluster", "course", "hub")
-# Tests of what stands beside the package, which `make quick` leaves to `make test`.
-BESIDE = ("course", "exercises", "explorer", "extras", "page", "workflows", "write")
+# Tests of trainings, and of what stands beside the package; `make test` runs them too.
+BESIDE = ("course", "exercises", "explorer", "extras", "page", "relu_ablation", "training")
+BESIDE += ("workflows", "write")
 # The notebooks that train a network, so that another rounding has the longest way to grow.
 TRAIN = ("04", "05", "06", "07", "08")
 
