@@ -404,7 +404,12 @@ def test_twins_differ_by_v_before_and_after_and_in_nothing_else(recipe):
 @pytest.mark.slow
 @pytest.mark.claim("C6")
 def test_in_float32_rounding_parts_the_twins():
-    """The theorem is of exact numbers; 64 bits lose 1e-13 in a run, and 32 bits too much."""
+    """The theorem is of exact numbers; 64 bits lose 1e-13 in a run, and 32 bits too much.
+
+    A loss of 2.3 is rounded to 2.4e-7, and training amplifies that: by how much differs from
+    processor to processor (here 7.9e-5 to 2.7e-2 over 8 starts with two kinds of kernels), so what
+    is asked is ten roundings.
+    """
     apart = {}
     for dtype in (torch.float64, torch.float32):
         found = digit_scenes(800, seed=3, dtype=dtype)
@@ -412,7 +417,8 @@ def test_in_float32_rounding_parts_the_twins():
         two.head.linear.weight.data -= 1
         a, b = (fit(net, found.x, found.labels[:, 0], epochs=2).steps for net in (one, two))
         apart[dtype] = max(abs(p - q) for p, q in zip(a, b, strict=True))
-    assert apart[torch.float64] < 1e-9 < 1e-3 < apart[torch.float32]
+    ten = 10 * 2.3 * torch.finfo(torch.float32).eps
+    assert apart[torch.float64] < 1e-9 < ten < apart[torch.float32]
 
 
 @pytest.mark.claim("C6")
