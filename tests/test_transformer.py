@@ -156,6 +156,53 @@ def test_without_biases_there_is_no_place_for_t(attention):
         transformer.move_value_bias(attention, torch.ones(4))
 
 
+class Normed(Joint):
+    """With a norm between the heads and the output, as timm's `scale_norm`."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(3).double()
+
+    def forward(self, u):
+        q, k, v = self.qkv(u).unflatten(-1, (3, 2, 3)).permute(2, 0, 3, 1, 4)
+        heads = self.norm(F.scaled_dot_product_attention(q, k, v))
+        return self.proj(heads.transpose(1, 2).flatten(2))
+
+
+class Unlike(Joint):
+    """With weights that sum to another number than one: a sink takes half."""
+
+    def forward(self, u):
+        q, k, v = self.qkv(u).unflatten(-1, (3, 2, 3)).permute(2, 0, 3, 1, 4)
+        return self.proj((F.scaled_dot_product_attention(q, k, v) / 2).transpose(1, 2).flatten(2))
+
+
+@pytest.mark.claim("T1")
+@pytest.mark.parametrize(
+    "make",
+    [
+        Normed,
+        Unlike,
+        lambda: nn.MultiheadAttention(6, 2, add_zero_attn=True, dtype=torch.float64),
+        lambda: nn.MultiheadAttention(6, 2, add_bias_kv=True, dtype=torch.float64),
+    ],
+    ids=["norm", "sink", "zero token", "token of its own"],
+)
+def test_where_the_output_would_change_nothing_is_moved(make):
+    attention = make()
+    before = copy.deepcopy(attention.state_dict())
+    with pytest.raises(ValueError, match="answers otherwise once moved"):
+        transformer.move_value_bias(attention, random(6, seed=2))
+    for name, value in attention.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.claim("T1")
+def test_in_32_bits_a_large_move_is_rounding():
+    attention = nn.MultiheadAttention(8, 2)
+    transformer.move_value_bias(attention, 256 * random(8, seed=3).float())
+
+
 # ---- taking heads away --------------------------------------------------------------------------
 
 

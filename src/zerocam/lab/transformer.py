@@ -221,12 +221,30 @@ def _passed(net: DigitTransformer, x: Tensor, part: str) -> list[Tensor]:
 def move_value_bias(attention: nn.Module, t: Float[Tensor, " D"]) -> None:
     """b_V -> b_V + t,  b_O -> b_O - W_O t, in place.
 
-    Attention weights sum to one, so every head puts out t more, and the output takes it back.
+    Where the attention weights of the tokens sum to one, and the output layer reads the heads as
+    they are, every head puts out t more, and the output layer takes it back.
 
     attention: ours, torch.nn.MultiheadAttention (torchvision's transformers), or one with a joint
-    `qkv` and a `proj` (timm's).  Raises `Refused` where a bias is missing: this move
-    needs both.
+    `qkv` and a `proj` (timm's).  Raises `Refused` where a bias is missing, since this move needs
+    both; and where a copy that has moved answers otherwise on random tokens, as with a norm or a
+    mixing of the heads before the output layer, or a key and value that belong to no token.
     """
+    moved = copy.deepcopy(attention).eval()
+    size = _move(moved, t)
+    u = torch.randn(4, 4, len(t), generator=torch.Generator().manual_seed(0)).to(t)
+    whole = isinstance(attention, nn.MultiheadAttention)
+    with torch.no_grad():
+        plain = copy.deepcopy(attention).eval()
+        before, after = (net(u, u, u)[0] if whole else net(u) for net in (plain, moved))
+    if not bool((after - before).abs().max() <= 1e4 * torch.finfo(t.dtype).eps * size):
+        wanted = "weights over the tokens that sum to one, and nothing between heads and output"
+        mend = "its heads' outputs have no shift that the output bias takes back"
+        raise Refused("attention", "one that answers otherwise once moved", wanted, mend)
+    _move(attention, t)
+
+
+def _move(attention: nn.Module, t: Float[Tensor, " D"]) -> float:
+    """Move both biases; the largest number that may be rounded then."""
     if isinstance(attention, nn.MultiheadAttention):
         joint, out = attention.in_proj_bias, attention.out_proj
     elif hasattr(attention, "qkv"):
@@ -240,6 +258,7 @@ def move_value_bias(attention: nn.Module, t: Float[Tensor, " D"]) -> None:
     with torch.no_grad():
         joint[-len(t) :] += t  # queries, keys, values: the values come last
         out.bias -= out.weight @ t
+        return float(1 + out.bias.abs().max() + (out.weight.abs() @ joint[-len(t) :].abs()).max())
 
 
 def value_shifted(net: DigitTransformer, t: Float[Tensor, "L D"]) -> DigitTransformer:
