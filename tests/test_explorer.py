@@ -151,8 +151,10 @@ def test_a_notebook_shows_one_small_piece_that_asks_nobody():
     assert page.count("</script>") == 1
     assert "export " not in page
     assert "import " not in page
-    for title, asks, _ in explorer.PRESETS.values():
-        assert f"<th scope='row'>{title}</th><td>{asks}</td>" in page
+    for n, (title, asks, state) in enumerate(explorer.PRESETS.values()):
+        picture = explorer.data()["examples"][state.get("example", "photo")]["title"]
+        step = f"{n} {title}" if n else title  # numbered as explorer.js numbers its buttons
+        assert f"<th scope='row'>{step}</th><td>{asks}</td><td>{picture}</td>" in page
     assert explorer.show("start") == explorer.show() == page
 
 

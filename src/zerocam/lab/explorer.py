@@ -55,16 +55,24 @@ PRESETS: dict[str, tuple[str, str, dict[str, Any]]] = {  # name: (title, questio
     "softmax": ("Softmax", "Can the whole picture speak against every class?", {"soft": -1.0}),
     "relu": (
         "ReLU",
-        "Is it the ReLU that finds the seven? Without it, try both ways to scale.",
+        "Another picture. Is it the ReLU that finds the seven? Without it, try both ways to scale.",
         {"example": "digits", "class": 7, "relu": False, "scale": "minmax"},
     ),
     "reference": (
         "Reference",
-        "Which map stays? One that counts from a score of zero. Try every control.",
+        "Is there a map that stays? Put the bias back, and explain the score above the average "
+        "class. Then try every control.",
         {"shift": -1.1, "soft": -0.5, "reference": "local", "target": "centred"},
     ),
 }
 RECODES = ("shift", "along", "turn", "flip", "mix", "soft", "labels", "places")  # the rest reads
+FALLBACK = (
+    "Where no script may run, this table stands in place of the explorable. Network A is as it was "
+    "trained; network B is the same, re-coded. In step 5 the picture is a page with a two and a "
+    "seven. The network says “two”, so “seven” has a low probability. Without the ReLU, and scaled "
+    "from its lowest value to its highest, a map is above zero everywhere but at its lowest "
+    "position."
+)
 FIRST = "shift"  # two networks, one function, before anybody touches anything
 
 
@@ -305,15 +313,20 @@ def show(preset: str = FIRST, at: str = "", *, full: bool = False) -> Page:
     if preset not in PRESETS:
         raise Refused("preset", f"{preset!r}", f"one of {', '.join(PRESETS)}")
     stored = data()
+    shown = {name: example["title"] for name, example in stored["examples"].items()}
     rows = "".join(
-        f"<tr><th scope='row'>{p['title']}</th><td>{escape(p['asks'])}</td>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in p["row"])
+        f"<tr><th scope='row'>{f'{n} ' if n else ''}{p['title']}</th><td>{escape(p['asks'])}</td>"
+        + "".join(
+            f"<td>{escape(cell)}</td>"
+            for cell in (shown[(START | p["state"])["example"]], *p["row"])
+        )
         + "</tr>"
-        for p in stored["presets"].values()
+        for n, p in enumerate(stored["presets"].values())
     )
     heads = (
         "step",
         "question",
+        "picture",
         "class",
         "probability",
         "drawn above zero in A",
@@ -325,8 +338,7 @@ def show(preset: str = FIRST, at: str = "", *, full: bool = False) -> Page:
     return Page(
         f"<div class='zero-explorer' data-preset='{preset}' data-at='{escape(at)}' "
         f"data-full='{int(full)}'>"
-        f"<p>What the explorable shows, where no script may run: network A as it was trained, "
-        f"network B re-coded.</p><table>{table}</table></div>\n"
+        f"<p>{FALLBACK}</p><table>{table}</table></div>\n"
         f"<script>(() => {{\n{script('drawing', 'explorer')}\nmountAll({numbers});\n}})();</script>"
     )
 
