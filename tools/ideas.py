@@ -462,8 +462,8 @@ def where_zeros_come_from() -> Drawing:
         ("Normalised input", "who subtracted the mean", "the average colour", normalised),
         ("ReLU", "the architecture", "off: no slope, all values alike", kink),
         ("Dropout", "training", "absent, as taught", dropped),
-        ("Sparsity", "the coordinates", "nothing by itself; the pile is the ReLU's", pile),
-        ("Weight decay, zero biases", "optimiser, start", "no opinion at $x$\u00a0= 0", decay),
+        ("Sparsity", "the coordinates", "nothing by itself", pile),
+        ("Weight decay, zero biases", "the recipe", "no opinion at $x$\u00a0= 0", decay),
         ("BatchNorm", "the data", "the batch's average", bell),
     )
     d = Drawing("where-zeros-come-from", 510)
@@ -478,7 +478,7 @@ def where_zeros_come_from() -> Drawing:
         d.text(100, y + 46, means, "s soft")
     d.line((16, 458), (384, 458), cls="thin")
     d.middle(200, 480, "Forced by the architecture: padding and ReLU.")
-    d.middle(200, 500, "Coordinates: sparsity. Taught by training: the others.")
+    d.middle(200, 500, "Coordinates: sparsity. Set or taught: the others.")
     return d
 
 
