@@ -64,7 +64,7 @@ class Student:
         return taken
 
     def start(self) -> None:
-        """Start the server again, by asking until it answers; the hub may think the dead one runs."""
+        """Ask until a server answers: the hub may still think that the dead one runs."""
 
         def answers() -> bool:
             with suppress(HTTPError):
@@ -250,8 +250,6 @@ def lesson(hub: Hub, note: str, pause: float = 2) -> tuple[list[Student], dict[s
     back = time.monotonic() - killed
     lost = sum(student.lost() for student in students)
     failed.append(first.work())
-    for student in students:
-        hub.stop(student.name)
     largest = max(memory.each.values())
     return students, {
         "students": len(students),

@@ -119,19 +119,15 @@ def the_work_of_a_class_is_measured(hub):
     shut = [note, *list(note.parents)[:3]]
     for path in shut:
         path.chmod(0o755)
-    emmy.start()
-    ada.start()
     assert (ada.lost(), emmy.lost()) == (0, 1)
     assert class_of.climbs(students) == 1
     for path in shut:
         path.chmod(0o700)
-    hub.stop("emmy")
 
 
 def a_student_who_climbs_falls(hub):
     """Ada, on all that is not hers; what she tries, Emmy may do to her own."""
-    hub.ask("POST", "/hub/api/users/emmy/server")
-    until(lambda: hub.running("emmy"))
+    assert hub.running("emmy")
     hub.ask("POST", "/user/emmy/api/kernels", {"name": "python3"})
     home, course = hub.base / "homes", hub.base / "course"
     mine = f"{home}/emmy/zerocam/{NOTE}"
