@@ -34,8 +34,10 @@ c.JupyterHub.bind_url = os.environ.get("ZEROCAM_BIND", f"http://127.0.0.1:{PORT}
 c.JupyterHub.hub_port = PORT + 1
 c.JupyterHub.db_url = f"sqlite:///{CLASS / 'jupyterhub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(CLASS / "cookie_secret")
-# A proxy in Python, from the package index: no node.
-c.ConfigurableHTTPProxy.command = [str(BIN / "configurable-http-proxy")]
+# A proxy in Python, from the package index: no node.  Of itself it gives a server 20 s to answer;
+# when a class of twenty starts its kernels at once, some servers need longer.
+PROXY = [str(BIN / "configurable-http-proxy"), "--proxy-timeout=300000"]  # ms
+c.ConfigurableHTTPProxy.command = PROXY
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{PORT + 2}"
 c.ConfigurableHTTPProxy.pid_file = str(CLASS / "proxy.pid")
 
