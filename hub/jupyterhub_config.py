@@ -34,8 +34,10 @@ c.JupyterHub.bind_url = os.environ.get("ZEROCAM_BIND", f"http://127.0.0.1:{PORT}
 c.JupyterHub.hub_port = PORT + 1
 c.JupyterHub.db_url = f"sqlite:///{CLASS / 'jupyterhub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(CLASS / "cookie_secret")
-# A proxy in Python, from the package index: no node.
-c.ConfigurableHTTPProxy.command = [str(BIN / "configurable-http-proxy")]
+# A proxy in Python, from the package index: no node.  Of itself it gives a server 20 s to answer;
+# when a class of twenty starts its kernels at once, some servers need longer.
+PROXY = [str(BIN / "configurable-http-proxy"), "--proxy-timeout=300000"]  # ms
+c.ConfigurableHTTPProxy.command = PROXY
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{PORT + 2}"
 c.ConfigurableHTTPProxy.pid_file = str(CLASS / "proxy.pid")
 
@@ -48,7 +50,12 @@ limits = ["prlimit", f"--data={GIB * 2**30}", f"--cpu={SECONDS}", "--nproc=500",
 c.Spawner.cmd = [*limits, str(BIN / "jupyterhub-singleuser")]
 c.Spawner.notebook_dir = "~/zerocam"
 c.Spawner.default_url = "/lab/tree/notebooks"
-c.Spawner.args = ["--MappingKernelManager.cull_idle_timeout=7200"]
+c.Spawner.args = [
+    "--MappingKernelManager.cull_idle_timeout=7200",
+    # A server speaks to its kernels through files in the student's home, not through ports of the
+    # machine: there, two servers that start kernels at once can choose the same port.
+    "--KernelManager.transport=ipc",
+]
 c.Spawner.start_timeout = c.Spawner.http_timeout = 300
 c.Spawner.environment = {
     "PATH": f"{BIN}{os.pathsep}/usr/local/bin{os.pathsep}/usr/bin{os.pathsep}/bin",
@@ -63,8 +70,14 @@ c.JupyterHub.cleanup_servers = True
 
 
 def hand_out(spawner):
-    """Bring the student's folder up to date, as the student: so a link in it leads nowhere new."""
+    """Bring the student's folder up to date, as the student: so a link in it leads nowhere new.
+
+    And tell the server where it keeps the sockets and the keys of its kernels.
+    """
     account = pwd.getpwnam(spawner.user.name)
+    # A short name: the path of a socket may have 107 characters.
+    runtime = {"JUPYTER_RUNTIME_DIR": f"{account.pw_dir}/.jupyter-run"}
+    spawner.environment = spawner.environment | runtime
     command = [sys.executable, "-I", str(HERE / "hand_out.py"), str(COURSE / "student")]
     subprocess.run(
         [*command, f"{account.pw_dir}/zerocam"],

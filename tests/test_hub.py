@@ -8,118 +8,26 @@ Without root a hub with walls cannot be had: then it is tested that it refuses t
 import json
 import os
 import re
-import secrets
-import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.cookiejar import CookieJar
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, Request, build_opener
+from urllib.error import HTTPError
 
 import pytest
 
 from hub import walls
-from tests import turns
+from tests import class_of, turns
+from tests.hubs import HUB, Hub, environment, opened, until
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kernels")]  # they can race for ports
-NOTE = "notebooks/short.ipynb"
-
-
-@dataclass
-class Hub:
-    """A hub that runs, and the word and the token that it knows."""
-
-    port: int
-    base: Path
-    process: int = 0
-    word: str = field(default_factory=secrets.token_hex)
-    token: str = field(default_factory=secrets.token_hex)
-
-    def log_in(self, name: str, word: str) -> str:
-        """Through the form, as a browser does; the address of the page that comes."""
-        jar = CookieJar()
-        browser, page = build_opener(HTTPCookieProcessor(jar)), f"{self.url}/hub/login"
-        browser.open(page, timeout=60).close()
-        (xsrf,) = [cookie.value for cookie in jar if cookie.name == "_xsrf"]
-        form = {"username": name, "password": word, "_xsrf": xsrf}
-        with browser.open(page, urlencode(form).encode(), timeout=60) as answer:
-            return answer.url
-
-    def ask(self, method: str, path: str, body: dict | None = None, token: str = "") -> dict:
-        """The API of the hub, or of a student's server."""
-        headers = {"Authorization": f"token {token or self.token}"}
-        data = json.dumps(body).encode() if body else None
-        request = Request(self.url + path, data, headers, method=method)
-        with build_opener().open(request, timeout=60) as answer:
-            return json.loads(answer.read() or b"{}")
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def as_student(self, name: str, code: str) -> str:
-        """What Python says when a student runs this code: its last line, an error's included."""
-        command = ["nsenter", "--mount", f"--target={self.process}", "runuser", "-u", name, "--"]
-        done = subprocess.run(
-            [*command, sys.executable, "-I", "-c", code],
-            capture_output=True,
-            text=True,
-            cwd="/",
-            timeout=120,
-        )
-        return (done.stdout + done.stderr).strip().rpartition("\n")[2] or "it did"
-
-    def running(self, name: str) -> bool:
-        """Whether the student's server answers."""
-        servers = self.ask("GET", f"/hub/api/users/{name}")["servers"]
-        return bool(servers) and servers[""]["ready"]
-
-
-def until(true: Callable[[], bool], seconds: int = 120) -> None:
-    """Wait; a server that does not answer yet is no error."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if true():
-                return
-        except (HTTPError, URLError, OSError):
-            pass
-        time.sleep(0.3)
-    raise TimeoutError(f"not so in {seconds} s")
-
-
-def three_ports() -> int:
-    """The first of three free ports in a row."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = probe.getsockname()[1]
-        try:
-            for port in range(first, first + 3):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
-
-
-HUB = [sys.executable, "-m", "jupyterhub", "-f", str(ROOT / "hub/jupyterhub_config.py")]
-STUDENTS = {"ada": 61001, "emmy": 61002}
-
-
-def environment(base: Path, **more: str) -> dict[str, str]:
-    places = {"ZEROCAM_CLASS": str(base / "class"), "ZEROCAM_COURSE": str(base / "course")}
-    return os.environ | places | more
+NOTE, TWO = "notebooks/short.ipynb", "notebooks/two.ipynb"
+EMPTY = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+# The first takes some memory, the second the time in which a server is killed; then it fails.
+CODE = ("kept = b'1' * (100 << 20)\nprint('one')", "import time\ntime.sleep(1)\n1 / 0")
+TWO_CELLS = [EMPTY | {"id": f"c{i}", "source": source} for i, source in enumerate(CODE)]
 
 
 def test_without_root_or_without_students_a_hub_refuses_to_start(tmp_path):
@@ -156,66 +64,21 @@ def test_an_update_in_mid_course_loses_nobodys_work(tmp_path):
     assert (folder / "two-new.txt").read_text() == "mine, too"
 
 
-def namespace(base: Path, word: str) -> str:
-    """A shell script that makes the accounts, and Python readable to them, for its own process."""
-    lines = ["set -e", "umask 022", f"mkdir -p {base}/etc {base}/homes"]
-    coded = subprocess.check_output(["openssl", "passwd", "-6", word], text=True).strip()
-    rows: dict[str, list[str]] = {"passwd": [], "shadow": [], "group": []}
-    for name, number in STUDENTS.items():
-        rows["passwd"].append(f"{name}:x:{number}:{number}::{base}/homes/{name}:/bin/sh")
-        rows["shadow"].append(f"{name}:{coded}:19000:0:99999:7:::")
-        rows["group"].append(f"{name}:x:{number}:")
-        home = f"{base}/homes/{name}"
-        lines += [f"mkdir {home}", f"chmod 755 {home}", f"chown {number}:{number} {home}"]
-    for file, more in rows.items():
-        (base / "etc").mkdir(exist_ok=True)
-        (base / "etc" / file).write_text(Path("/etc", file).read_text() + "\n".join(more) + "\n")
-        (base / "etc" / file).chmod(Path("/etc", file).stat().st_mode & 0o777)
-        lines.append(f"mount --bind {base}/etc/{file} /etc/{file}")
-    python = Path(sys.executable).resolve()
-    shut = [p for p in reversed(python.parents) if not p.stat().st_mode & 0o001]
-    if shut:  # as a Python in /root: the same folder, with nothing else in it
-        prefix, held = python.parents[1], base / "python"
-        lines += [f"mkdir {held}", f"mount --bind {prefix} {held}"]
-        lines += [f"mount -t tmpfs -o mode=755 tmpfs {shut[0]}", f"mkdir -p {prefix}"]
-        lines += [f"mount --bind {held} {prefix}"]
-    return "\n".join([*lines, f"exec {shlex.join(HUB)}"])
+def a_course(folder: Path) -> None:
+    """Open to all, until the hub closes it."""
+    for name in ("student/notebooks", "instructor", "assignments"):
+        (folder / name).mkdir(parents=True)
+    for name, cells in {NOTE: [], TWO: TWO_CELLS}.items():
+        notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        (folder / "student" / name).write_text(json.dumps(notebook))
+    for name in ("instructor/solution.txt", "assignments/gradebook.db", "instructor.zip"):
+        (folder / name).write_text("SECRET")
 
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    base = Path(tempfile.mkdtemp(prefix="zerocam-hub-", dir="/tmp"))
-    base.chmod(0o755)
-    notebook = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    for name in ("student/notebooks", "instructor", "assignments"):
-        (base / "course" / name).mkdir(parents=True)  # open to all, until the hub closes them
-    (base / "course/student" / NOTE).write_text(json.dumps(notebook))
-    for name in ("instructor/solution.txt", "assignments/gradebook.db", "instructor.zip"):
-        (base / "course" / name).write_text("SECRET")
-    hub = Hub(three_ports(), base)
-    more = {"ZEROCAM_PORT": str(hub.port), "ZEROCAM_STUDENTS": " ".join(STUDENTS)}
-    script = namespace(base, hub.word)
-    with (base / "log").open("w") as log:
-        process = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", script],
-            cwd=base,
-            env=environment(base, ZEROCAM_API_TOKEN=hub.token, **more),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        hub.process = process.pid
-        try:
-            until(lambda: bool(hub.ask("GET", "/hub/api/")) or process.poll() is not None)
-            yield hub
-        finally:
-            process.terminate()  # it ends the servers, too
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:  # how a hub ends is not what is tested: end them all
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(60)
-            shutil.rmtree(base)
+    with opened(["ada", "emmy"], a_course) as hub:
+        yield hub
 
 
 def a_student_gets_in_finds_the_edition_and_keeps_the_work(hub):
@@ -232,18 +95,39 @@ def a_student_gets_in_finds_the_edition_and_keeps_the_work(hub):
     work = {"cell_type": "markdown", "metadata": {}, "id": "a", "source": "my work"}
     file["content"]["cells"] = [work]
     hub.ask("PUT", place, {key: file[key] for key in ("type", "format", "content")})
-    hub.ask("DELETE", "/hub/api/users/ada/server")
-    until(lambda: not hub.ask("GET", "/hub/api/users/ada")["servers"])
+    hub.stop("ada")
     hub.ask("POST", "/hub/api/users/ada/server")  # hands the edition out again
     until(lambda: hub.running("ada"))
     (cell,) = hub.ask("GET", place)["content"]["cells"]
     assert cell["source"] == "my work"
 
 
+def the_work_of_a_class_is_measured(hub):
+    """The measuring of tests/class_of.py, and that its counts of what goes wrong can rise."""
+    students, found = class_of.lesson(hub, TWO, 0.5)
+    assert found["students"] == found["cells of each student"] == 2
+    assert found["cells that failed"] == 3  # one of each student, and of the first once more
+    assert found["servers killed and started again"] == 1
+    assert found["climbs that succeeded"] == found["saved cells that were lost"] == 0
+    assert 0 < found["start after the kill, s"] < 60
+    assert 0 < found["slowest start of a server, s"] <= found["from log-in to the last cell, s"]
+    kernel, student, together = [n for what, n in found.items() if what.startswith("memory")]
+    assert 100 < kernel < student < together <= 2 * student + 1 < 1200  # rounded
+    ada, emmy = students
+    note = hub.folder("emmy") / TWO
+    note.write_text(note.read_text().replace("one", "two", 1))
+    shut = [note, *list(note.parents)[:3]]
+    for path in shut:
+        path.chmod(0o755)
+    assert (ada.lost(), emmy.lost()) == (0, 1)
+    assert class_of.climbs(students) == 1
+    for path in shut:
+        path.chmod(0o700)
+
+
 def a_student_who_climbs_falls(hub):
     """Ada, on all that is not hers; what she tries, Emmy may do to her own."""
-    hub.ask("POST", "/hub/api/users/emmy/server")
-    until(lambda: hub.running("emmy"))
+    assert hub.running("emmy")
     hub.ask("POST", "/user/emmy/api/kernels", {"name": "python3"})
     home, course = hub.base / "homes", hub.base / "course"
     mine = f"{home}/emmy/zerocam/{NOTE}"
@@ -251,13 +135,16 @@ def a_student_who_climbs_falls(hub):
     for path in ("instructor/solution.txt", "assignments/gradebook.db", "instructor.zip"):
         for code in (f"open({str(course / path)!r}).read()", f"open({str(course / path)!r}, 'a')"):
             assert "PermissionError" in hub.as_student("ada", code), code
-    runtime = f"{home}/emmy/.local/share/jupyter/runtime"
+    runtime = f"{home}/emmy/.jupyter-run"
+    count = "import glob; print(len(glob.glob({!r})) > 0)"
+    for kept in ("/kernel-*.json", "/kernel-*-ipc-1"):  # no kernel of hers has a port
+        assert hub.as_student("emmy", count.format(runtime + kept)) == "True", kept
     climbs = [
         f"open({mine!r}).read()",
         f"open({mine!r}, 'w')",
         f"import os; os.unlink({mine!r})",
         f"import os; os.listdir('{home}/emmy')",
-        f"import os; os.listdir('{runtime}')",  # with the keys of the kernels
+        f"import os; os.listdir('{runtime}')",  # with the keys and the sockets of kernels
         f"import os; os.listdir('{course}/instructor')",
         f"import os; os.listdir('{hub.base}/class')",
         f"import os; os.rename('{course}/instructor', '{course}/open')",
@@ -273,8 +160,7 @@ def a_student_who_climbs_falls(hub):
     for code in climbs:
         assert "PermissionError" in hub.as_student("ada", code), code
     # A link in the place of the folder that the hub fills: it fills it as ada, who may not.
-    hub.ask("DELETE", "/hub/api/users/ada/server")
-    until(lambda: not hub.ask("GET", "/hub/api/users/ada")["servers"])
+    hub.stop("ada")
     swap = f"import os; os.rename('{home}/ada/zerocam', '{home}/ada/old')\n"
     swap += f"os.symlink('{course}/instructor', '{home}/ada/zerocam'); print('swapped')"
     assert hub.as_student("ada", swap) == "swapped"
@@ -299,9 +185,9 @@ def limits_hold(hub):
                 found[int(owner)] = (path / "limits").read_text()
         except OSError:
             continue
-    assert STUDENTS["emmy"] in found
+    assert hub.students["emmy"] in found
     assert 0 not in found
-    told = found[STUDENTS["emmy"]]
+    told = found[hub.students["emmy"]]
     assert re.search(rf"Max data size\s+{6 * 2**30} ", told)
     assert re.search(r"Max cpu time\s+3600 ", told)
 
@@ -323,5 +209,6 @@ if os.geteuid() == 0:  # without, the hub refuses to start
         def test_a_class_of_two_on_one_hub(hub):
             """On one hub, since it takes its time to start."""
             a_student_gets_in_finds_the_edition_and_keeps_the_work(hub)
+            the_work_of_a_class_is_measured(hub)
             a_student_who_climbs_falls(hub)
             limits_hold(hub)

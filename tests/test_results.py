@@ -17,7 +17,10 @@ FILES = {path.stem: path for path in studies.RESULTS.glob("*.json")}
 NAMES = sorted(FILES)
 # The others: 20 random starts.
 SEEDS = {"families": 80} | dict.fromkeys(("lites", "photographs"), len(pictures.pairs()))
-COMMANDS = {"benchmarks": "python -m benchmarks", "hub": "python hub/measure.py --students 20"}
+COMMANDS = {
+    "benchmarks": "python -m benchmarks",
+    "hub": "python -m tests.class_of --students 20 --out book/measured/hub.json",
+}
 FILES |= {name: MEASURED / f"{name}.json" for name in COMMANDS}
 
 # These two differ in one word, so one is enough; which, is drawn by each change of the code.  No

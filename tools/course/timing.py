@@ -9,6 +9,8 @@ from zerocam.lab.provenance import made_by, write_json
 from .editions import student
 from .notebooks import ROOT, chapters, dump, text
 
+MEASURED = ROOT / "book" / "measured"  # the book draws its files as tables
+
 
 def place(folder: Path, notebooks: dict[str, dict], numbers: Sequence[str] = ()) -> list[Path]:
     """Write these notebooks, or those of the chapters named, into a folder."""
@@ -48,7 +50,7 @@ def measure(folder: Path, numbers: Sequence[str]) -> None:
         rows.append({"chapter": int(path.name[:2]), "words": words, "code cells": cells})
         rows[-1] |= {"processor seconds": round(seconds), "minutes to read": reading(words, cells)}
         print(rows[-1], flush=True)
-    store("chapter_minutes", rows, "python -m tools.course --run")
+    store(MEASURED / "chapter_minutes.json", rows, "python -m tools.course --run")
 
 
 def size(notebook: dict) -> tuple[int, int]:
@@ -62,8 +64,8 @@ def reading(words: int, cells: int) -> int:
     return 5 * round((words / 100 + cells * 2 / 3) / 5)
 
 
-def store(name: str, rows: list[dict], command: str) -> None:
-    """Keep a measurement with the machine it was made on; the book draws it as a table."""
+def store(path: Path, rows: list[dict], command: str) -> None:
+    """Keep a measurement with the machine it was made on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     made = made_by(command) | {"cores": os.cpu_count(), "memory": f"{memory:.0f} GiB"}
-    write_json(ROOT / "book" / "measured" / f"{name}.json", {"made": made, "rows": rows})
+    write_json(path, {"made": made, "rows": rows})
