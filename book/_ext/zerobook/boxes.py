@@ -5,31 +5,39 @@
     **1. Predict.** … in "Exercises"           exercise, up to the next one
     > **Theorem 1.** …                         theorem; Lemma, Proposition, Corollary too
     **To the person who asked:** …             the sentence to keep
-    **Figure 1. …** …                          caption, of the figure before or after it
+    **Figure 1. …** …                          caption, of the figure before or after it; Table too
     ✓ A1: …, a line that a cell printed        check, with a link to the claim
     a table with a column "Verdict"            its first word is a chip
     a folded cell                              its label says what is in it: imports, preparation
-    7 %, --port                                never broken between two lines
+    a table of four columns or more, with text on a phone one cell below another, each named
+    7 %, --port, chapter 3                     never broken between two lines
+    -0.5                                       with the minus of a formula
 
 So a notebook reads the same in JupyterLab, and needs no directive.
 """
 
 import re
+from html import escape
 
 from docutils import nodes
 from myst_nb.sphinx_ import HideCodeCellNode
+from sphinx import addnodes
 
 THEOREM = re.compile(r"(Theorem|Lemma|Proposition|Corollary)\b")
 EXERCISE = re.compile(r"\d+\. ")
 CODE = "Show the code"  # the label of a folded cell that has no name of its own: see _config.yml
 IMPORTS = re.compile(r"(import|from) ")
-FIGURE = re.compile(r"Figure (\d+)\. ")
+FIGURE = re.compile(r"(Figure|Table) (\d+)\. ")
 CHECK = re.compile(r"✓ (?:([A-Z]\d+): )?(.*?)((?:; \w+ = [^;]+)*)$")
 CLAIMS = "book/claims"
 PER_CENT = re.compile(r"(?:(?<=\d)|^)[ \n]%")  # a number may end in a comment, so in another text
+CHAPTER = re.compile(r"\b([Cc]hapters?|[Ff]igures?|[Tt]ables?|[Tt]heorems?)[ \n](?=\d)")
+MINUS = re.compile(r"(?:(?<=[\s(])|^)-(?=\d)")
 CODES = (
-    nodes.literal | nodes.literal_block | nodes.raw | nodes.comment | nodes.math | nodes.math_block
+    *(nodes.literal, nodes.literal_block, nodes.doctest_block, addnodes.desc_signature),
+    *(nodes.raw, nodes.comment, nodes.math, nodes.math_block),
 )
+WIDE, LONG = 4, 40  # columns, and letters of a cell: more of both does not fit a phone
 OPTION = 24  # letters: a longer line of options may break
 ENDINGS = {"Zero in the wild": "wild", "What we know now": "known", "Exercises": "exercises"}
 VERDICTS = {"right": "yes", "yes": "yes", "half": "half", "weakly": "half", "likely": "half"}
@@ -87,7 +95,7 @@ def _section(section: nodes.Element) -> None:
             node["classes"].append("lead")
         elif figure := FIGURE.match(start):
             node["classes"].append("caption")
-            node["ids"].append(f"figure-{figure[1]}")
+            node["ids"].append(f"{figure[1].lower()}-{figure[2]}")
         elif start.startswith("Predict"):
             _wrap(section, at, 1 + _prediction(after), "predict")
         elif start.startswith("To the person who asked"):
@@ -144,6 +152,24 @@ def _verdicts(table: nodes.table) -> None:
                 text.parent.replace(text, [chip, nodes.Text(rest)])
 
 
+def _told(table: nodes.table) -> None:
+    """Name each cell of a wide table of text, so that its cells can stand below each other."""
+    head, *_ = table.findall(nodes.thead)
+    names = [entry.astext() for entry in head.findall(nodes.entry)]
+    rows = list(next(table.findall(nodes.tbody)).findall(nodes.row))
+    longest = max((len(entry.astext()) for row in rows for entry in row.children), default=0)
+    if len(names) < WIDE or longest < LONG:
+        return
+    table["classes"].append("told")
+    for row in rows:
+        for name, entry in zip(names[1:], row.children[1:], strict=False):
+            if not entry.astext().strip():
+                entry["classes"].append("nothing")
+            elif name:
+                says = f'<span class="column" data-name="{escape(name)}"></span>'
+                entry.children[0].insert(0, nodes.raw("", says, format="html"))
+
+
 def _close_up(doctree: nodes.document) -> None:
     """No gap, and no end of a line, between a sentence of the answer and the claims it ends in."""
     for text in list(doctree.findall(nodes.Text)):
@@ -153,11 +179,16 @@ def _close_up(doctree: nodes.document) -> None:
             text.parent.replace(text, nodes.Text(text.rstrip()))
 
 
+def _is_code(node: nodes.Node) -> bool:
+    return isinstance(node, CODES) or (node.parent is not None and _is_code(node.parent))
+
+
 def _keep_together(doctree: nodes.document) -> None:
-    """No line ends between a number and its per cent sign, or inside an option such as --port."""
+    """No line ends before a per cent sign or the number of a chapter, or inside an option."""
     for text in list(doctree.findall(nodes.Text)):
-        if PER_CENT.search(text) and not isinstance(text.parent, CODES):
-            text.parent.replace(text, nodes.Text(PER_CENT.sub("\u00a0%", text)))
+        held = PER_CENT.sub("\u00a0%", CHAPTER.sub("\\1\u00a0", text))
+        if (held := MINUS.sub("\u2212", held)) != text and not _is_code(text):
+            text.parent.replace(text, nodes.Text(held))
     for code in doctree.findall(nodes.literal):
         if code.astext().startswith("--") and len(code.astext()) < OPTION:
             code["classes"].append("option")
@@ -189,6 +220,7 @@ def draw(app, doctree: nodes.document, name: str) -> None:
     for table in doctree.findall(nodes.table):
         if next(table.findall(nodes.thead), None):
             _verdicts(table)
+            _told(table)
 
 
 def setup(app):
