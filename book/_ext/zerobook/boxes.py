@@ -11,7 +11,7 @@
     a folded cell                              its label says what is in it: imports, preparation
     a table of four columns or more, with text on a phone one cell below another, each named
     7 %, --port, chapter 3                     never broken between two lines
-    -0.5                                       with the minus of a formula
+    -0.5                                       with the minus of a formula, in tables of pandas too
 
 So a notebook reads the same in JupyterLab, and needs no directive.
 """
@@ -33,6 +33,12 @@ CLAIMS = "book/claims"
 PER_CENT = re.compile(r"(?:(?<=\d)|^)[ \n]%")  # a number may end in a comment, so in another text
 CHAPTER = re.compile(r"\b([Cc]hapters?|[Ff]igures?|[Tt]ables?|[Tt]heorems?)[ \n](?=\d)")
 MINUS = re.compile(r"(?:(?<=[\s(])|^)-(?=\d)")
+# pandas writes the name of the index below the headings, in a row of its own
+TWO_HEADS = re.compile(
+    r'(<tr style="text-align: right;">\s*)<th></th>(.*?)</tr>\s*'
+    r"<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)+\s*</tr>",
+    re.DOTALL,
+)
 CODES = (
     *(nodes.literal, nodes.literal_block, nodes.doctest_block, addnodes.desc_signature),
     *(nodes.raw, nodes.comment, nodes.math, nodes.math_block),
@@ -170,6 +176,14 @@ def _told(table: nodes.table) -> None:
                 entry.children[0].insert(0, nodes.raw("", says, format="html"))
 
 
+def _frames(doctree: nodes.document) -> None:
+    """The tables of pandas with one row of headings, and with the minus of a formula."""
+    for table in doctree.findall(nodes.raw):
+        if 'class="dataframe"' in (html := table.astext()):
+            html = TWO_HEADS.sub(r"\1<th>\3</th>\2</tr>", html)
+            table.children[:] = [nodes.Text(re.sub(r"(?<=<td>)-(?=[\d.])", "\u2212", html))]
+
+
 def _close_up(doctree: nodes.document) -> None:
     """No gap, and no end of a line, between a sentence of the answer and the claims it ends in."""
     for text in list(doctree.findall(nodes.Text)):
@@ -214,6 +228,7 @@ def draw(app, doctree: nodes.document, name: str) -> None:
         _close_up(doctree)
     _keep_together(doctree)
     _name_folds(doctree)
+    _frames(doctree)
     for block in list(doctree.findall(nodes.literal_block)):
         if "stream" in block["classes"] and any(map(CHECK.match, block.astext().split("\n"))):
             block.parent.replace(block, _printed(block, to_claims))

@@ -235,7 +235,7 @@ def _pictures(html: str, page: Path) -> str:
         if not (form := _for_a_phone(png)):
             return f'{tag} {size}"{later}>'
         wide, high = _size(form)
-        source = f'srcset="{image[1].removesuffix(".png")}-phone.png" width="{wide}" height="{high}"'
+        source = f'srcset="{image[1][:-4]}-phone.png" width="{wide}" height="{high}"'
         whole = f'{tag} {size}; --phone: {wide}px"{later}>'
         return f'<picture><source media="{PHONE}" {source}>{whole}</picture>'
 

@@ -18,7 +18,7 @@ from itertools import combinations, pairwise
 import numpy as np
 from PIL import Image
 
-WIDEST = 596  # CSS pixels: a phone of 390 shows a figure of that width with text of 10
+WIDEST = 600  # CSS pixels: a phone of 390 shows a figure of that width with text of 10
 WHITE = 250  # of 255; above nothing is drawn
 GUTTER, ROWS = 4, 2  # CSS pixels between two parts, at least: beside each other, below each other
 WORDS = 12  # CSS pixels: two words of a line are nearer
@@ -33,8 +33,9 @@ def _runs(filled: np.ndarray, gap: float) -> list[Run]:
     at = np.flatnonzero(filled)
     if not at.size:
         return []
-    ends = np.flatnonzero(np.diff(at) > gap)
-    return [(int(a), int(b)) for a, b in zip([at[0], *at[ends + 1]], [*(at[ends] + 1), at[-1] + 1])]
+    cuts = np.flatnonzero(np.diff(at) > gap)
+    starts, ends = [at[0], *at[cuts + 1]], [*at[cuts], at[-1]]
+    return [(int(a), int(b) + 1) for a, b in zip(starts, ends, strict=True)]
 
 
 def _ink(pixels: np.ndarray) -> np.ndarray:
@@ -49,19 +50,20 @@ def _trimmed(pixels: np.ndarray) -> np.ndarray:
 def _sections(pixels: np.ndarray, scale: float) -> list[tuple[np.ndarray, np.ndarray]]:
     """Each figure of a picture: the line of text in the middle above it, and the rest."""
     ink, (height, width) = _ink(pixels), pixels.shape[:2]
-    lines = [(0, 0)]
+    lines, after = [], False  # a second line, after the first, is a title of its own
     for top, bottom in _runs(ink.any(1), ROWS * scale):
         (start, end), *more = _runs(ink[top:bottom].any(0), WORDS * scale)
         middle = not more and abs((start + end) / width - 1) < 0.24
-        if middle and bottom - top < LINE * scale:
+        after = middle and bottom - top < LINE * scale and not after
+        if after:
             lines.append((top, bottom))
-    if not ink[: [*lines, (height, 0)][1][0]].any():
-        del lines[0]
+    if not lines or ink[: lines[0][0]].any():
+        lines.insert(0, (0, 0))
     ends = [top for top, _ in lines[1:]] + [height]
     found = []
     for (top, line), end in zip(lines, ends, strict=True):
-        words = _runs(ink[top:line].any(0), width)
-        found.append((pixels[top:line, slice(*words[0])] if words else pixels[:0], pixels[line:end]))
+        words = slice(*next(iter(_runs(ink[top:line].any(0), width)), (0, 0)))
+        found.append((pixels[top:line, words], pixels[line:end]))
     return found
 
 
@@ -74,7 +76,8 @@ def _parts(pixels: np.ndarray, scale: float) -> tuple[Run | None, list[Run], Run
     before = []  # the text before each panel
     for start, end in _runs(ink.any(0), GUTTER * scale):
         last = len(panels) - 1
-        if end - start >= NARROW * scale:
+        tall = max(b - a for a, b in _runs(ink[:, start:end].any(1), ROWS * scale))
+        if end - start >= NARROW * scale and tall >= LINE * scale:
             panels.append([start, end])
             before.append(beside)
             beside = []
@@ -86,7 +89,10 @@ def _parts(pixels: np.ndarray, scale: float) -> tuple[Run | None, list[Run], Run
             beside.append((start, end))
     if not panels:
         return None, [], None
-    if beside:
+    if beside and beside[-1][1] - beside[0][0] >= NARROW * scale:  # as of a legend
+        panels.append([beside[0][0], beside[-1][1]])
+        before.append(beside)
+    elif beside:
         panels[-1][1] = beside[-1][1]
     alone = len(bars) == 1 and bars[0][0] == len(panels) - 1
     bar = (panels[-1][1], bars[0][1][1]) if alone else None
