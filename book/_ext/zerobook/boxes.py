@@ -44,6 +44,7 @@ CODES = (
     *(nodes.raw, nodes.comment, nodes.math, nodes.math_block),
 )
 WIDE, LONG = 4, 40  # columns, and letters of a cell: more of both does not fit a phone
+MANY = 30  # rows: so long a table is looked up, row by row, and stays one
 OPTION = 24  # letters: a longer line of options may break
 ENDINGS = {"Zero in the wild": "wild", "What we know now": "known", "Exercises": "exercises"}
 VERDICTS = {"right": "yes", "yes": "yes", "half": "half", "weakly": "half", "likely": "half"}
@@ -164,7 +165,7 @@ def _told(table: nodes.table) -> None:
     names = [entry.astext() for entry in head.findall(nodes.entry)]
     rows = list(next(table.findall(nodes.tbody)).findall(nodes.row))
     longest = max((len(entry.astext()) for row in rows for entry in row.children), default=0)
-    if len(names) < WIDE or longest < LONG:
+    if len(names) < WIDE or longest < LONG or len(rows) > MANY:
         return
     table["classes"].append("told")
     for row in rows:
