@@ -249,6 +249,16 @@ def test_a_number_stays_with_what_it_counts_and_has_a_minus_outside_of_code():
     )
 
 
+def test_a_sentence_of_the_answer_and_its_claims_have_no_gap():
+    claim = [nodes.reference("", name, refuri=f"claims.html#claim-{name}") for name in "abcd"]
+    parts = [nodes.Text("is so "), claim[0], nodes.Text(" "), claim[1], nodes.Text(". And ")]
+    parts += [nodes.emphasis("", "so"), nodes.Text(" "), claim[2], nodes.Text(", see "), claim[3]]
+    document = new_document("page")
+    document += nodes.paragraph("", "", *parts)
+    boxes._close_up(document)
+    assert document.astext() == "is soa b. And soc, seed"
+
+
 def table_of(*rows: list[str]) -> nodes.table:
     """A table, its first row the headings."""
     head, body = nodes.thead(), nodes.tbody()

@@ -176,6 +176,19 @@ def test_a_wide_table_of_text_fits_a_phone_and_names_its_cells(browser, site):
     context.close()
 
 
+def test_an_option_stands_in_one_line(browser, site):
+    lines = """() => [...document.querySelectorAll("code.option")]
+      .map((e) => [e.textContent, e.getClientRects().length])"""
+    for size in (checks.PHONE, checks.DESK, {"width": 1440, "height": 900}):
+        context = browser.new_context(viewport=size)
+        page = context.new_page()
+        page.goto(f"{site}book/your-model.html")
+        checks.look(page)
+        assert len(options := page.evaluate(lines)) > 20
+        assert [name for name, count in options if count != 1] == []
+        context.close()
+
+
 def test_the_sign_behind_a_heading_never_has_a_line_of_its_own(browser, site):
     heights = """() => [...document.querySelectorAll("main :is(h1, h2, h3)")]
       .map((e) => e.getBoundingClientRect().height)"""

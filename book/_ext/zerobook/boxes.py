@@ -185,13 +185,19 @@ def _frames(doctree: nodes.document) -> None:
             table.children[:] = [nodes.Text(re.sub(r"(?<=<td>)-(?=[\d.])", "\u2212", html))]
 
 
+def _to_claim(node: nodes.Node | None) -> bool:
+    return isinstance(node, nodes.reference) and "#claim-" in node.get("refuri", "")
+
+
 def _close_up(doctree: nodes.document) -> None:
     """No gap, and no end of a line, between a sentence of the answer and the claims it ends in."""
-    for text in list(doctree.findall(nodes.Text)):
-        after = text.next_node(descend=False, siblings=True)
-        to = after.get("refuri", "") if isinstance(after, nodes.reference) else ""
-        if "#claim-" in to and text.strip() and isinstance(text.parent, nodes.paragraph):
-            text.parent.replace(text, nodes.Text(text.rstrip()))
+    for paragraph in doctree.findall(nodes.paragraph):
+        parts = paragraph.children
+        for n, text in enumerate(parts[:-1]):
+            if isinstance(text, nodes.Text) and _to_claim(parts[n + 1]):
+                alone = not text.strip()  # between two claims there is a gap
+                if not alone or (n and not _to_claim(parts[n - 1])):
+                    paragraph[n] = nodes.Text(text.rstrip())
 
 
 def _is_code(node: nodes.Node) -> bool:
