@@ -23,7 +23,7 @@ WHITE = 250  # of 255; above nothing is drawn
 GUTTER, ROWS = 4, 2  # CSS pixels between two parts, at least: beside each other, below each other
 WORDS = 12  # CSS pixels: two words of a line are nearer
 NARROW, LINE = 60, 32  # CSS pixels: what is narrower is no panel, what is lower is a line of text
-EDGE, APART = 4, 14  # CSS pixels round the layout, and between its rows
+ABOVE, EDGE, APART = 10, 4, 14  # CSS pixels above and below, on the sides, and between the rows
 
 Run = tuple[int, int]
 
@@ -183,5 +183,5 @@ def laid_out(picture: Image.Image, scale: float) -> Image.Image | None:
             return None
         rows += [line] * bool(line.size) + [figure]
     sheet = _below(rows, round(APART * scale))
-    edge = round(EDGE * scale)
-    return Image.fromarray(np.pad(sheet, [(edge, edge), (edge, edge), (0, 0)], constant_values=255))
+    edges = [(round(edge * scale),) * 2 for edge in (ABOVE, EDGE, 0)]
+    return Image.fromarray(np.pad(sheet, edges, constant_values=255))
