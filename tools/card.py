@@ -100,7 +100,7 @@ def answer(photo, counted) -> None:
     """Rows: the two networks; columns: counted from zero, and from where the score is zero."""
     limit = max(M.abs().max().item() for M in counted[0])
     for tall in (False, True):
-        fig, axes = plt.subplots(2, 2, figsize=(5.2, 3) if tall else (6.8, 3.3))
+        fig, axes = plt.subplots(2, 2, figsize=(5.2, 2.5) if tall else (6.8, 3.3))
         titles = "counted from zero", f"from where{NEW[tall]}the score is zero"
         for row, name, maps in zip(axes, (NAMES[0], "re-coded"), counted, strict=True):
             row[0].set_ylabel(name)
