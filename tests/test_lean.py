@@ -284,6 +284,7 @@ def test_a_wide_table_of_text_names_its_cells_for_a_phone():
         other = table_of(*rows)
         boxes._told(other)
         assert other["classes"] == []
+    boxes._told(nodes.table("", nodes.tgroup("", *table_of(heads, row)[0][:1])))  # headings alone
 
 
 def test_a_caption_is_one_whether_of_a_figure_or_of_a_table():

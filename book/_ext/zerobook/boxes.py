@@ -163,7 +163,7 @@ def _told(table: nodes.table) -> None:
     """Name each cell of a wide table of text, so that its cells can stand below each other."""
     head, *_ = table.findall(nodes.thead)
     names = [entry.astext() for entry in head.findall(nodes.entry)]
-    rows = list(next(table.findall(nodes.tbody)).findall(nodes.row))
+    rows = [row for body in table.findall(nodes.tbody) for row in body.findall(nodes.row)]
     longest = max((len(entry.astext()) for row in rows for entry in row.children), default=0)
     if len(names) < WIDE or longest < LONG or len(rows) > MANY:
         return
