@@ -236,7 +236,7 @@ def test_a_number_stays_with_its_per_cent_sign_and_an_option_is_one_word():
 
 
 def test_a_number_stays_with_what_it_counts_and_has_a_minus_outside_of_code():
-    words = nodes.Text("see chapter 3, Figure\n2; by -0.4 (-1) to 3-1, 1e-5 or x -y")
+    words = nodes.Text("see chapter 3, Figure\n2; 4 × 5; by -0.4 (-1) to 3-1, 1e-5 or x -y")
     kinds = {">>> -1": nodes.doctest_block, "chapter 3 -1": nodes.literal}
     code = [kind(text, text) for text, kind in kinds.items()]
     document = new_document("page")
@@ -245,7 +245,7 @@ def test_a_number_stays_with_what_it_counts_and_has_a_minus_outside_of_code():
     first, *left = (part.astext() for part in document.children)
     assert left == [">>> -1", "chapter 3 -1"]
     assert first == (
-        "see chapter\u00a03, Figure\u00a02; by \u22120.4 (\u22121) to 3-1, 1e-5 or x -y"
+        "see chapter\u00a03, Figure\u00a02; 4\u00a0×\u00a05; by \u22120.4 (\u22121) to 3-1, 1e-5 or x -y"
     )
 
 

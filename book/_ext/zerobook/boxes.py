@@ -10,7 +10,7 @@
     a table with a column "Verdict"            its first word is a chip
     a folded cell                              its label says what is in it: imports, preparation
     a table of four columns or more, with text on a phone one cell below another, each named
-    7 %, --port, chapter 3                     never broken between two lines
+    7 %, 2 × 3, --port, chapter 3              never broken between two lines
     -0.5                                       with the minus of a formula, in tables of pandas too
 
 So a notebook reads the same in JupyterLab, and needs no directive.
@@ -32,6 +32,7 @@ CHECK = re.compile(r"✓ (?:([A-Z]\d+): )?(.*?)((?:; \w+ = [^;]+)*)$")
 CLAIMS = "book/claims"
 PER_CENT = re.compile(r"(?:(?<=\d)|^)[ \n]%")  # a number may end in a comment, so in another text
 CHAPTER = re.compile(r"\b([Cc]hapters?|[Ff]igures?|[Tt]ables?|[Tt]heorems?)[ \n](?=\d)")
+TIMES = re.compile(r"(?<=\d) × (?=\d)")
 MINUS = re.compile(r"(?:(?<=[\s(])|^)-(?=\d)")
 # pandas writes the name of the index below the headings, in a row of its own
 TWO_HEADS = re.compile(
@@ -205,9 +206,10 @@ def _is_code(node: nodes.Node) -> bool:
 
 
 def _keep_together(doctree: nodes.document) -> None:
-    """No line ends before a per cent sign or the number of a chapter, or inside an option."""
+    """No line ends inside 7 %, 2 × 3 or chapter 3, or inside an option."""
     for text in list(doctree.findall(nodes.Text)):
         held = PER_CENT.sub("\u00a0%", CHAPTER.sub("\\1\u00a0", text))
+        held = TIMES.sub("\u00a0×\u00a0", held)
         if (held := MINUS.sub("\u2212", held)) != text and not _is_code(text):
             text.parent.replace(text, nodes.Text(held))
     for code in doctree.findall(nodes.literal):

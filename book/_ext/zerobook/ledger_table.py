@@ -10,7 +10,7 @@ from zerocam.lab import ledger
 
 from .directive import Markdown
 
-SHOWN = 4  # tests of a claim that are named at once
+SHOWN, FEW = 4, 2  # tests of a claim that are named at once; so few more are no fold
 
 
 class Table(Markdown):
@@ -48,7 +48,7 @@ class Table(Markdown):
 
 def _tests(names: list[str]) -> list[str]:
     """The tests in words; where they are many, the rest in a fold, so that no row is a page."""
-    if len(names) <= SHOWN:
+    if len(names) <= SHOWN + FEW:
         return [f"*Tests:* {'; '.join(names)}"] * bool(names)
     fold = f"<details><summary>{len(names) - SHOWN} more</summary>"
     return [f"*Tests:* {'; '.join(names[:SHOWN])}", fold, "; ".join(names[SHOWN:]), "</details>"]
