@@ -245,7 +245,8 @@ def test_a_number_stays_with_what_it_counts_and_has_a_minus_outside_of_code():
     first, *left = (part.astext() for part in document.children)
     assert left == [">>> -1", "chapter 3 -1"]
     assert first == (
-        "see chapter\u00a03, Figure\u00a02; 4\u00a0×\u00a05; by \u22120.4 (\u22121) to 3-1, 1e-5 or x -y"
+        "see chapter\u00a03, Figure\u00a02; 4\u00a0×\u00a05; "
+        "by \u22120.4 (\u22121) to 3-1, 1e-5 or x -y"
     )
 
 
