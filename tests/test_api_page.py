@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -85,3 +86,23 @@ def test_a_table_keeps_its_columns_and_an_example_its_lines():
         ),
         *(">>> 1 + 1", "2"),
     ]
+
+
+def test_words_with_their_meaning_beside_them_are_definitions():
+    lines = ["Words.", "", '"a b"   means *this*,', "        and that", '"c"     `no`', "", "More."]
+    assert reference.drawn(lines) == [
+        *("Words.", ""),
+        *('"a b"', r"    means \*this\*,", "    and that", '"c"', "    ``no``"),
+        *("", "More."),
+    ]
+    said = reference.drawn((inspect.getdoc(zerocam.explain_blank) or "").splitlines())
+    assert ".. code-block:: text" not in said
+    assert '"not blank"' in said
+
+
+def test_a_field_of_which_python_alone_says_something_is_left_out():
+    class Pair(NamedTuple):
+        first: int
+
+    for value, left in ((Pair.first, True), (len, None)):
+        assert reference._skip(None, "attribute", "first", value, False, {}) is left

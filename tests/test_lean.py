@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import tinycss2
 from docutils import nodes
@@ -186,7 +187,10 @@ def test_a_formula_with_an_error_ends_the_build():
         ("y", ", and on", '<span class="held">'),
         ("y", "). And", '<span class="held">'),
         ("y", " and on", ""),
-        ("y = a + b", ", and on", ""),  # breaks after its own signs, not before the stop
+        ("y = a + b", ", and on", '<span class="held">'),  # short: in one line
+        ("y = a + b", " and on", '<span class="held">'),
+        # a long one breaks after its own signs, not before the stop
+        ("z = a + b + c + d + e + f", ", and on", ""),
     ],
 )
 def test_no_line_starts_with_the_stop_behind_a_formula(tex, behind, held):
@@ -201,11 +205,11 @@ def test_no_line_starts_with_the_stop_behind_a_formula(tex, behind, held):
     (html,) = writer.body
     assert html.startswith(held + '<span class="math')
     stop = behind[: len(behind) - len(behind.lstrip(").,"))]
-    if tex == "y":
+    if tex.startswith("y"):
         assert html.removesuffix("</span>" if held else "").endswith(f"</span>{stop}")
     else:
         last = re.search(r'<span class="held">(.*)<span class="stop">,</span></span>(.*)', html)
-        assert re.sub("<[^>]*>", "", last[1] + last[2]) == "b"
+        assert re.sub("<[^>]*>", "", last[1] + last[2]) == "f"
         assert last[1].count("<span") == last[1].count("</span>")
         assert html.count("<span") == html.count("</span>")
         assert re.search(r"</annotation></semantics></math>,</span>", html)  # as it is read out
@@ -229,6 +233,85 @@ def test_a_number_stays_with_its_per_cent_sign_and_an_option_is_one_word():
     head = "\n".join(lines).split("Why, where no number stands:")[0]
     assert not any(row["why"] in head for row in stored if row["why"])
     assert measured._set("14 x 14, 50%, max") == "14\u00a0×\u00a014, 50\u00a0%, max"
+
+
+def test_a_number_stays_with_what_it_counts_and_has_a_minus_outside_of_code():
+    words = nodes.Text("see chapter 3, Figure\n2; 4 × 5; by -0.4 (-1) to 3-1, 1e-5 or x -y")
+    kinds = {">>> -1": nodes.doctest_block, "chapter 3 -1": nodes.literal}
+    code = [kind(text, text) for text, kind in kinds.items()]
+    document = new_document("page")
+    document += [nodes.paragraph("", "", words), *code]
+    boxes._keep_together(document)
+    first, *left = (part.astext() for part in document.children)
+    assert left == [">>> -1", "chapter 3 -1"]
+    assert first == (
+        "see chapter\u00a03, Figure\u00a02; 4\u00a0×\u00a05; "
+        "by \u22120.4 (\u22121) to 3-1, 1e-5 or x -y"
+    )
+
+
+def test_a_sentence_of_the_answer_and_its_claims_have_no_gap():
+    claim = [nodes.reference("", name, refuri=f"claims.html#claim-{name}") for name in "abcd"]
+    parts = [nodes.Text("is so "), claim[0], nodes.Text(" "), claim[1], nodes.Text(". And ")]
+    parts += [nodes.emphasis("", "so"), nodes.Text(" "), claim[2], nodes.Text(", see "), claim[3]]
+    document = new_document("page")
+    document += nodes.paragraph("", "", *parts)
+    boxes._close_up(document)
+    assert document.astext() == "is soa b. And soc, seed"
+
+
+def table_of(*rows: list[str]) -> nodes.table:
+    """A table, its first row the headings."""
+    head, body = nodes.thead(), nodes.tbody()
+    for n, cells in enumerate(rows):
+        entries = [nodes.entry("", nodes.paragraph("", text)) for text in cells]
+        (body if n else head).append(nodes.row("", *entries))
+    return nodes.table("", nodes.tgroup("", head, body))
+
+
+def test_a_wide_table_of_text_names_its_cells_for_a_phone():
+    long = "what is told in many words, more than a phone has room for"
+    heads = ["when", "where", "what <i>", "then"]
+    told = table_of(heads, *[["0 to 3", "", long, "go on"]] * 30)
+    boxes._told(told)
+    assert told["classes"] == ["told"]
+    first, none, *others = next(told.findall(nodes.tbody)).children[0].children
+    assert not list(first.findall(nodes.raw))
+    assert none["classes"] == ["nothing"]
+    names = [next(cell.findall(nodes.raw)).astext() for cell in others]
+    assert [re.search('data-name="(.*)"', name)[1] for name in names] == ["what &lt;i&gt;", "then"]
+    row = ["0 to 3", "", long, "go on"]
+    for rows in ((heads[:3], row[:3]), (heads, ["1", "2", "3", "4"]), (heads, *[row] * 31)):
+        other = table_of(*rows)
+        boxes._told(other)
+        assert other["classes"] == []
+    boxes._told(nodes.table("", nodes.tgroup("", *table_of(heads, row)[0][:1])))  # headings alone
+
+
+def test_a_caption_is_one_whether_of_a_figure_or_of_a_table():
+    for start, place in {"Figure 1. A": "figure-1", "Table 12. B": "table-12", "Table": ""}.items():
+        paragraph = nodes.paragraph("", "", nodes.strong("", start), nodes.Text(" and on"))
+        boxes._section(nodes.section("", nodes.title("", "Title"), paragraph))
+        assert paragraph["classes"] == ["caption"] * bool(place)
+        assert paragraph["ids"] == [place] * bool(place)
+
+
+def test_a_table_of_pandas_has_one_row_of_headings_and_a_minus():
+    frame = pd.DataFrame({"name": ["a-1", "b"], "value": [-0.5, 2], "other": ["-x", "y"]})
+    document = new_document("page")
+    document += nodes.raw("", frame.set_index("name").to_html(), format="html")
+    assert document.astext().count("<tr") == 4
+    boxes._frames(document)
+    html = document.astext()
+    heads = re.findall("<th>(.*?)</th>", html.split("</thead>")[0])
+    assert heads == ["name", "value", "other"]
+    assert html.count("<tr") == 3
+    assert "<td>\u22120.5</td>" in html
+    assert "<td>-x</td>" in html
+    assert "<th>a-1</th>" in html
+    document.children[:] = [nodes.raw("", frame.to_html(), format="html")]
+    boxes._frames(document)
+    assert document.astext().count("<tr") == 3
 
 
 def test_the_lead_of_a_chapter_is_no_other_paragraph_about_the_question():

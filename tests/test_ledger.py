@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from book._ext.zerobook import ledger_table
 from zerocam.lab import ledger
 
 
@@ -196,3 +197,14 @@ def test_a_check_in_another_chapter_does_not_count(book):
 def test_check_refuses_a_false_condition():
     with pytest.raises(AssertionError, match="not so: A1: it adds up; residual = 3"):
         ledger.check("A1", "it adds up", False, residual=3)
+
+
+def test_many_tests_of_a_claim_are_folded_and_none_is_lost():
+    names = [f"test {n}" for n in range(9)]
+    for few in (0, 1, 6):
+        whole = ledger_table._tests(names[:few])
+        assert whole == [f"*Tests:* {'; '.join(names[:few])}"] * bool(few)
+    first, fold, rest, end = ledger_table._tests(names)
+    assert f"{first}; {rest}" == f"*Tests:* {'; '.join(names)}"
+    assert "5 more" in fold
+    assert end == "</details>"

@@ -5,7 +5,7 @@ written.webp  a third network, in whose map somebody has written
 answer.webp   the first two networks, counted from zero and from where the head would score zero
 card.png      1,200 by 630 pixels, what a shared link shows
 
-Of the first two there is a narrow one, NAME-tall.webp, for phones.
+Of the first three there is a narrow one, NAME-tall.webp, for phones.
 """
 
 import copy
@@ -26,6 +26,7 @@ from zerocam.lab.pictures import collage
 
 STATIC = Path(__file__).parents[1] / "book" / "_static"
 NAMES = "one network", "the same function, re-coded"
+NEW = " ", "\n"  # between words of a title, where there is room and where there is none
 
 
 def networks() -> list[torch.nn.Module]:
@@ -57,8 +58,8 @@ def cover(stem: str, names: Sequence[str], photo, maps, probabilities) -> None:
         fig, axes = plt.subplots(len(rows), 1 if tall else 2, figsize=size, height_ratios=rows)
         bars, pictures = axes.ravel()[[[0, 2], [1, 3]]] if tall else axes
         for ax, name, p in zip(bars, names, probabilities, strict=True):
-            ax.barh([0], [1], color="0.93", height=0.5)
-            ax.barh([0], [p], color=plots.INKS[0], height=0.5)
+            ax.barh([0], [1], color="0.93", height=1)
+            ax.barh([0], [p], color=plots.INKS[0], height=1)
             ax.text(p + 0.02, 0, f"espresso: {p:.2f}", va="center")
             ax.set(xlim=(0, 1), ylim=(-0.5, 0.5), title=name)
             ax.axis("off")
@@ -97,17 +98,18 @@ def written(word: str) -> tuple[list[torch.Tensor], list[float]]:
 
 def answer(photo, counted) -> None:
     """Rows: the two networks; columns: counted from zero, and from where the score is zero."""
-    fig, axes = plt.subplots(2, 2, figsize=(6.8, 3.3))
-    titles = "counted from zero", "from where the score is zero"
-    for row, name, maps in zip(axes, (NAMES[0], "re-coded"), counted, strict=True):
-        row[0].set_ylabel(name)
-        for ax, M, title in zip(row, maps, titles, strict=True):
-            limit = max(first.abs().max().item() for first in counted[0])
-            bar = plots.overlay(ax, photo, M, limit)
-            if name == NAMES[0]:
-                ax.set_title(title)
-    plots.colour_bar(fig, bar, axes, "for espresso")
-    save(fig, "answer.webp", quality=88)
+    limit = max(M.abs().max().item() for M in counted[0])
+    for tall in (False, True):
+        fig, axes = plt.subplots(2, 2, figsize=(5.2, 2.5) if tall else (6.8, 3.3))
+        titles = "counted from zero", f"from where{NEW[tall]}the score is zero"
+        for row, name, maps in zip(axes, (NAMES[0], "re-coded"), counted, strict=True):
+            row[0].set_ylabel(name)
+            for ax, M, title in zip(row, maps, titles, strict=True):
+                bar = plots.overlay(ax, photo, M, limit)
+                if name == NAMES[0]:
+                    ax.set_title(title)
+        plots.colour_bar(fig, bar, axes, "for espresso")
+        save(fig, f"answer{'-tall' * tall}.webp", quality=88)
 
 
 def card(photo, maps) -> None:

@@ -37,6 +37,14 @@ SIZES = """() => {
     name: e.textContent, size: parseFloat(getComputedStyle(e).fontSize) * scale(e),
   })) };
 }"""
+# A box with a figure that is wider than it, so that what is at its end is out of view.
+SIDEWAYS = """() => [...document.querySelectorAll(
+  "main :is(.cell_output, a.image-reference, .hero, .drawn)")]
+  .filter((e) => e.querySelector("img, svg") && !e.querySelector("table, .zero-explorer"))
+  .filter((e) => e.scrollWidth > e.clientWidth + 1)
+  .map((e) => e.querySelector("img")?.alt.slice(0, 18) ?? e.className)"""
+# One figure is a table of eight columns, with numbers in its cells.
+WIDER = {"notebooks/11-auditing-heatmaps.html": {"A table in colours"}}
 SHOWN = [path for path in PAGES if path.startswith("notebooks/")]
 SHOWN += ["book/answer.html", "book/index.html"]
 
@@ -83,6 +91,18 @@ def test_a_page_shows_a_picture_at_once_and_each_is_sharp_and_the_load_is_light(
     seen = page.evaluate(SIZES)
     assert seen["images"]
     assert faults(**seen) == []
+    context.close()
+
+
+@pytest.mark.parametrize("path", [*SHOWN, "book/speed.html", "book/your-model.html"])
+def test_a_phone_shows_each_figure_whole(browser, site, path):
+    context = browser.new_context(viewport=checks.PHONE)
+    page = context.new_page()
+    page.goto(f"{site}{path}")
+    checks.look(page)
+    for theme in checks.THEMES:
+        page.evaluate("(theme) => { document.documentElement.dataset.theme = theme }", theme)
+        assert set(page.evaluate(SIDEWAYS)) == WIDER.get(path, set()), theme
     context.close()
 
 

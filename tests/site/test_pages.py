@@ -156,6 +156,54 @@ def test_code_and_formulas_are_readable(browser, site):
         context.close()
 
 
+def test_a_wide_table_of_text_fits_a_phone_and_names_its_cells(browser, site):
+    context = browser.new_context(viewport=checks.PHONE)
+    page = context.new_page()
+    page.goto(f"{site}book/teach.html")
+    checks.look(page)
+    named = """() => [...document.querySelectorAll("table.told")].map((table) => ({
+      wide: table.scrollWidth - table.closest(".pst-scrollable-table-container").clientWidth,
+      names: [...table.querySelectorAll("tbody tr:first-child .column")]
+        .map((e) => getComputedStyle(e, "::before").content),
+    }))"""
+    on_phone = page.evaluate(named)
+    assert len(on_phone) >= 2
+    assert all(table["wide"] <= 0 and len(table["names"]) >= 3 for table in on_phone)
+    assert any("What happens" in name for table in on_phone for name in table["names"])
+    page.set_viewport_size(checks.DESK)
+    assert not page.locator(".told .column").first.is_visible()
+    assert page.locator(".told thead").first.is_visible()
+    context.close()
+
+
+def test_an_option_stands_in_one_line(browser, site):
+    lines = """() => [...document.querySelectorAll("code.option")]
+      .map((e) => [e.textContent, e.getClientRects().length])"""
+    for size in (checks.PHONE, checks.DESK, {"width": 1440, "height": 900}):
+        context = browser.new_context(viewport=size)
+        page = context.new_page()
+        page.goto(f"{site}book/your-model.html")
+        checks.look(page)
+        assert len(options := page.evaluate(lines)) > 20
+        assert [name for name, count in options if count != 1] == []
+        context.close()
+
+
+def test_the_sign_behind_a_heading_never_has_a_line_of_its_own(browser, site):
+    heights = """() => [...document.querySelectorAll("main :is(h1, h2, h3)")]
+      .map((e) => e.getBoundingClientRect().height)"""
+    for size in (checks.PHONE, checks.DESK):
+        context = browser.new_context(viewport=size)
+        page = context.new_page()
+        page.goto(f"{site}book/faq.html")
+        checks.look(page)
+        with_sign = page.evaluate(heights)
+        page.add_style_tag(content=".headerlink { display: none !important }")
+        assert len(with_sign) > 30
+        assert page.evaluate(heights) == with_sign
+        context.close()
+
+
 def test_what_the_theme_does_too_late_or_too_much_is_taken_from_it():
     html = (FOLDER / "book" / "index.html").read_text(encoding="utf-8")
     js = (FOLDER / "_static" / "site.js").read_text(encoding="utf-8")

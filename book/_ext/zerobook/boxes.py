@@ -5,31 +5,47 @@
     **1. Predict.** … in "Exercises"           exercise, up to the next one
     > **Theorem 1.** …                         theorem; Lemma, Proposition, Corollary too
     **To the person who asked:** …             the sentence to keep
-    **Figure 1. …** …                          caption, of the figure before or after it
+    **Figure 1. …** …                          caption, of the figure before or after it; Table too
     ✓ A1: …, a line that a cell printed        check, with a link to the claim
     a table with a column "Verdict"            its first word is a chip
     a folded cell                              its label says what is in it: imports, preparation
-    7 %, --port                                never broken between two lines
+    a table of four columns or more, with text on a phone one cell below another, each named
+    7 %, 2 × 3, --port, chapter 3              never broken between two lines
+    -0.5                                       with the minus of a formula, in tables of pandas too
 
 So a notebook reads the same in JupyterLab, and needs no directive.
 """
 
 import re
+from html import escape
 
 from docutils import nodes
 from myst_nb.sphinx_ import HideCodeCellNode
+from sphinx import addnodes
 
 THEOREM = re.compile(r"(Theorem|Lemma|Proposition|Corollary)\b")
 EXERCISE = re.compile(r"\d+\. ")
 CODE = "Show the code"  # the label of a folded cell that has no name of its own: see _config.yml
 IMPORTS = re.compile(r"(import|from) ")
-FIGURE = re.compile(r"Figure (\d+)\. ")
+FIGURE = re.compile(r"(Figure|Table) (\d+)\. ")
 CHECK = re.compile(r"✓ (?:([A-Z]\d+): )?(.*?)((?:; \w+ = [^;]+)*)$")
 CLAIMS = "book/claims"
 PER_CENT = re.compile(r"(?:(?<=\d)|^)[ \n]%")  # a number may end in a comment, so in another text
-CODES = (
-    nodes.literal | nodes.literal_block | nodes.raw | nodes.comment | nodes.math | nodes.math_block
+CHAPTER = re.compile(r"\b([Cc]hapters?|[Ff]igures?|[Tt]ables?|[Tt]heorems?)[ \n](?=\d)")
+TIMES = re.compile(r"(?<=\d) × (?=\d)")
+MINUS = re.compile(r"(?:(?<=[\s(])|^)-(?=\d)")
+# pandas writes the name of the index below the headings, in a row of its own
+TWO_HEADS = re.compile(
+    r'(<tr style="text-align: right;">\s*)<th></th>(.*?)</tr>\s*'
+    r"<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)+\s*</tr>",
+    re.DOTALL,
 )
+CODES = (
+    *(nodes.literal, nodes.literal_block, nodes.doctest_block, addnodes.desc_signature),
+    *(nodes.raw, nodes.comment, nodes.math, nodes.math_block),
+)
+WIDE, LONG = 4, 40  # columns, and letters of a cell: more of both does not fit a phone
+MANY = 30  # rows: so long a table is looked up, row by row, and stays one
 OPTION = 24  # letters: a longer line of options may break
 ENDINGS = {"Zero in the wild": "wild", "What we know now": "known", "Exercises": "exercises"}
 VERDICTS = {"right": "yes", "yes": "yes", "half": "half", "weakly": "half", "likely": "half"}
@@ -87,7 +103,7 @@ def _section(section: nodes.Element) -> None:
             node["classes"].append("lead")
         elif figure := FIGURE.match(start):
             node["classes"].append("caption")
-            node["ids"].append(f"figure-{figure[1]}")
+            node["ids"].append(f"{figure[1].lower()}-{figure[2]}")
         elif start.startswith("Predict"):
             _wrap(section, at, 1 + _prediction(after), "predict")
         elif start.startswith("To the person who asked"):
@@ -144,20 +160,58 @@ def _verdicts(table: nodes.table) -> None:
                 text.parent.replace(text, [chip, nodes.Text(rest)])
 
 
+def _told(table: nodes.table) -> None:
+    """Name each cell of a wide table of text, so that its cells can stand below each other."""
+    head, *_ = table.findall(nodes.thead)
+    names = [entry.astext() for entry in head.findall(nodes.entry)]
+    rows = [row for body in table.findall(nodes.tbody) for row in body.findall(nodes.row)]
+    longest = max((len(entry.astext()) for row in rows for entry in row.children), default=0)
+    if len(names) < WIDE or longest < LONG or len(rows) > MANY:
+        return
+    table["classes"].append("told")
+    for row in rows:
+        for name, entry in zip(names[1:], row.children[1:], strict=False):
+            if not entry.astext().strip():
+                entry["classes"].append("nothing")
+            elif name:
+                says = f'<span class="column" data-name="{escape(name)}"></span>'
+                entry.children[0].insert(0, nodes.raw("", says, format="html"))
+
+
+def _frames(doctree: nodes.document) -> None:
+    """The tables of pandas with one row of headings, and with the minus of a formula."""
+    for table in doctree.findall(nodes.raw):
+        if 'class="dataframe"' in (html := table.astext()):
+            html = TWO_HEADS.sub(r"\1<th>\3</th>\2</tr>", html)
+            table.children[:] = [nodes.Text(re.sub(r"(?<=<td>)-(?=[\d.])", "\u2212", html))]
+
+
+def _to_claim(node: nodes.Node | None) -> bool:
+    return isinstance(node, nodes.reference) and "#claim-" in node.get("refuri", "")
+
+
 def _close_up(doctree: nodes.document) -> None:
     """No gap, and no end of a line, between a sentence of the answer and the claims it ends in."""
-    for text in list(doctree.findall(nodes.Text)):
-        after = text.next_node(descend=False, siblings=True)
-        to = after.get("refuri", "") if isinstance(after, nodes.reference) else ""
-        if "#claim-" in to and text.strip() and isinstance(text.parent, nodes.paragraph):
-            text.parent.replace(text, nodes.Text(text.rstrip()))
+    for paragraph in doctree.findall(nodes.paragraph):
+        parts = paragraph.children
+        for n, text in enumerate(parts[:-1]):
+            if isinstance(text, nodes.Text) and _to_claim(parts[n + 1]):
+                alone = not text.strip()  # between two claims there is a gap
+                if not alone or (n and not _to_claim(parts[n - 1])):
+                    paragraph[n] = nodes.Text(text.rstrip())
+
+
+def _is_code(node: nodes.Node) -> bool:
+    return isinstance(node, CODES) or (node.parent is not None and _is_code(node.parent))
 
 
 def _keep_together(doctree: nodes.document) -> None:
-    """No line ends between a number and its per cent sign, or inside an option such as --port."""
+    """No line ends inside 7 %, 2 × 3 or chapter 3, or inside an option."""
     for text in list(doctree.findall(nodes.Text)):
-        if PER_CENT.search(text) and not isinstance(text.parent, CODES):
-            text.parent.replace(text, nodes.Text(PER_CENT.sub("\u00a0%", text)))
+        held = PER_CENT.sub("\u00a0%", CHAPTER.sub("\\1\u00a0", text))
+        held = TIMES.sub("\u00a0×\u00a0", held)
+        if (held := MINUS.sub("\u2212", held)) != text and not _is_code(text):
+            text.parent.replace(text, nodes.Text(held))
     for code in doctree.findall(nodes.literal):
         if code.astext().startswith("--") and len(code.astext()) < OPTION:
             code["classes"].append("option")
@@ -183,12 +237,14 @@ def draw(app, doctree: nodes.document, name: str) -> None:
         _close_up(doctree)
     _keep_together(doctree)
     _name_folds(doctree)
+    _frames(doctree)
     for block in list(doctree.findall(nodes.literal_block)):
         if "stream" in block["classes"] and any(map(CHECK.match, block.astext().split("\n"))):
             block.parent.replace(block, _printed(block, to_claims))
     for table in doctree.findall(nodes.table):
         if next(table.findall(nodes.thead), None):
             _verdicts(table)
+            _told(table)
 
 
 def setup(app):

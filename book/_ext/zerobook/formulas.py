@@ -13,6 +13,7 @@ from pathlib import Path
 from docutils import nodes
 from py_mini_racer import MiniRacer
 
+SHORT = 10  # signs of a formula that has room in any line, so it is not broken
 BASE, AROUND = '<span class="katex-base">', 3 * "</span>"  # a formula breaks between bases
 KATEX = Path(__file__).parent / "vendor" / "katex" / "katex.min.js"
 
@@ -41,15 +42,22 @@ def hold(doctree: nodes.document) -> None:
             text.parent.replace(text, nodes.Text(text[stop.end() :]))
 
 
+def _signs(html: str) -> int:
+    """How many signs of a drawn formula are seen."""
+    return len(re.sub(r"<[^>]*>|[\s\u200b]", "", html.split("katex-html", 1)[1]).partition(">")[2])
+
+
 def _inline(self, node):
     html = f'<span class="math notranslate nohighlight">{drawn(node.astext())}</span>'
     if stop := escape(node.get("stop", "")):
         *start, last = html.removesuffix(AROUND).split(BASE)
-        if len(start) == 1:
+        if len(start) == 1 or _signs(html) <= SHORT:
             html = f'<span class="held">{html}{stop}</span>'
         else:  # it may break behind its signs, so its last part holds the stop; it is said once
             last = f'<span class="held">{BASE}{last}<span class="stop">{stop}</span></span>{AROUND}'
             html = BASE.join(start).replace("</math>", f"</math>{stop}") + last
+    elif html.count(BASE) > 1 and _signs(html) <= SHORT:
+        html = f'<span class="held">{html}</span>'
     self.body.append(html)
     raise nodes.SkipNode
 

@@ -36,6 +36,8 @@ from fontTools.ttLib import TTFont
 from PIL import Image
 from sphinx.errors import ExtensionError
 
+from .phone import laid_out
+
 SHEET = re.compile(r'\s*<link\b[^>]*href="([^"?]*_static/[^"?]*\.css)[^"]*"[^>]*>')
 SCRIPT = re.compile(r'\s*<script src="([^"?]*_static/[^"?]*\.js)[^"]*"></script>')
 # The theme measures every block of code, which lays out the whole page: a11y.js does it in view.
@@ -79,6 +81,7 @@ EXPLORABLE = re.compile(r"<script>(\(\(\) => \{\n.*?\nmountAll\(.*?)</script>", 
 QUALITY = 75  # of 100, of a picture that is not lightest exact
 PER_INCH = 110  # pixels of the screen to an inch of a figure, as zerocam.plots.style has it
 PICTURE = re.compile(r'<img\b(?![^>]*\bwidth=)[^>]*\bsrc="([^":]*_images/[^":]*\.png)"[^>]*>')
+PHONE = "screen and (max-width: 600px)"
 GIVEN = re.compile(
     r' style="width: \d+px; height: \d+px;"'
 )  # from a notebook: the same size, rounded
@@ -169,15 +172,36 @@ def _publish(static: Path, name: str, text: str) -> str:
     return f"{name}?v={sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _size(picture: Path) -> tuple[int, int]:
-    """How large a picture is to be shown, in CSS pixels.
+def _scale(image: Image.Image) -> float:
+    """How many pixels of a picture are to be shown as one CSS pixel.
 
     One that says how many of its pixels make an inch is shown so that PER_INCH make one: a figure
     drawn at twice the pixels is as large as one drawn at once, and sharp.
     """
+    return max(1.0, image.info.get("dpi", (PER_INCH,))[0] / PER_INCH)
+
+
+def _size(picture: Path) -> tuple[int, int]:
+    """How large a picture is to be shown, in CSS pixels."""
     with Image.open(picture) as image:
-        scale = max(1.0, image.info.get("dpi", (PER_INCH,))[0] / PER_INCH)
+        scale = _scale(image)
         return round(image.width / scale), round(image.height / scale)
+
+
+def _for_a_phone(png: Path) -> Path | None:
+    """The form of a figure for a phone, written beside it; None where it needs none.
+
+    Only what says its pixels to an inch is a figure: a photograph is not cut.
+    """
+    beside = png.with_name(f"{png.stem}-phone.png")
+    if not beside.exists():
+        with Image.open(png) as image:
+            dpi = image.info.get("dpi")
+            form = laid_out(image, _scale(image)) if dpi else None
+        if form is None:
+            return None
+        form.save(beside, dpi=dpi)
+    return beside
 
 
 def webp(png: Path) -> None:
@@ -203,10 +227,17 @@ def _pictures(html: str, page: Path) -> str:
     def measured(image: re.Match) -> str:
         nonlocal seen
         seen += 1
-        width, height = _size(page.parent / image[1])
+        png = page.parent / image[1]
+        width, height = _size(png)
         later = ' loading="lazy"' if seen > 1 else ""
-        size = f'width="{width}" height="{height}" style="--natural: {width}px"'
-        return f"{GIVEN.sub('', image[0]).rstrip(' />')} {size}{later}>"
+        size = f'width="{width}" height="{height}" style="--natural: {width}px'
+        tag = GIVEN.sub("", image[0]).rstrip(" />")
+        if not (form := _for_a_phone(png)):
+            return f'{tag} {size}"{later}>'
+        wide, high = _size(form)
+        source = f'srcset="{image[1][:-4]}-phone.png" width="{wide}" height="{high}"'
+        whole = f'{tag} {size}; --phone: {wide}px"{later}>'
+        return f'<picture><source media="{PHONE}" {source}>{whole}</picture>'
 
     return re.sub(r'(="[^":]*_images/[^":]*)\.png"', r'\1.webp"', PICTURE.sub(measured, html))
 

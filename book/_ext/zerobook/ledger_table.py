@@ -10,6 +10,8 @@ from zerocam.lab import ledger
 
 from .directive import Markdown
 
+SHOWN, FEW = 4, 2  # tests of a claim that are named at once; so few more are no fold
+
 
 class Table(Markdown):
     """Each claim, its proof, where it ran, the test that guards it, and the verdicts."""
@@ -19,7 +21,7 @@ class Table(Markdown):
         root = self.root
         self.depends_on(root / "book" / "claims.toml", *(c.path for c in ledger.chapters(root)))
         ran, guarded = ledger.checks(root), ledger.guards(root)
-        lines = ["::::{list-table}", ":header-rows: 1", ":widths: 15 51 34", ""]
+        lines = ["::::{list-table}", ":header-rows: 1", ":widths: 17 50 33", ""]
         lines += ["* - Claim", "  - It says", "  - Proof, run and test"]
         for claim, entry in ledger.claims(root).items():
             paths = {c.number: f"../notebooks/{c.path.name}" for c, _ in ran.get(claim, [])}
@@ -34,7 +36,7 @@ class Table(Markdown):
             ]
             where = [f"*Proof:* [{proof}]({place})" if proof else "*Measured,* not proved"]
             where += [f"*Run in chapter:* {', '.join(runs)}"]
-            where += [f"*Tests:* {'; '.join(tests)}"] * bool(tests)
+            where += _tests(tests)
             where += [f"*No test:* {entry[key]}" for key in ("unguarded",) if key in entry]
             lines += [f"* - (claim-{claim})=", f"    **{claim}** {entry['verdict']}"]
             for paragraphs in (says, where):
@@ -42,6 +44,14 @@ class Table(Markdown):
                 for paragraph in paragraphs[1:]:
                     lines += ["", f"    {paragraph}"]
         return [*lines, "::::"]
+
+
+def _tests(names: list[str]) -> list[str]:
+    """The tests in words; where they are many, the rest in a fold, so that no row is a page."""
+    if len(names) <= SHOWN + FEW:
+        return [f"*Tests:* {'; '.join(names)}"] * bool(names)
+    fold = f"<details><summary>{len(names) - SHOWN} more</summary>"
+    return [f"*Tests:* {'; '.join(names[:SHOWN])}", fold, "; ".join(names[SHOWN:]), "</details>"]
 
 
 def _chips(table):

@@ -136,13 +136,13 @@ def picture(found: dict) -> str:
     matplotlib.use("agg", force=False)
     from matplotlib import pyplot as plt
 
+    from zerocam.plots import INKS
+
     batch = max(row["batch"] for row in found["costs"])
     rows = [row for row in found["costs"] if row["batch"] == batch]
-    with plt.rc_context({"svg.hashsalt": "zerocam", "svg.fonttype": "path", "font.size": 10}):
-        fig, ax = plt.subplots(figsize=(8, 0.55 * len(rows) + 1.6), facecolor="white")
-        for who, mark, colour in zip(
-            WHO, "osD^", ("#b2182b", "#2166ac", "#5aae61", "#762a83"), strict=True
-        ):
+    with plt.rc_context({"svg.hashsalt": "zerocam", "svg.fonttype": "path", "font.size": 11}):
+        fig, ax = plt.subplots(figsize=(5.4, 0.5 * len(rows) + 2), facecolor="white")
+        for who, mark, colour in zip(WHO, "osD^", INKS, strict=True):
             one = [row[who]["median"] for row in rows]
             many = [
                 row["zerocam, all"]["median"] if who == "zerocam" else extrapolated(row, who)
@@ -154,8 +154,8 @@ def picture(found: dict) -> str:
         ax.axvline(1, color="0.6", linewidth=1)
         ax.set_yticks(range(len(rows)), [row["net"] for row in rows])
         ax.invert_yaxis()
-        ax.set_xlabel(f"cost in forward passes, batch {batch}; filled: one class, hollow: all")
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False, fontsize=9)
+        ax.set_xlabel(f"cost in forward passes, batch {batch}\nfilled: one class, hollow: all")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
         fig.tight_layout()
         out = io.StringIO()

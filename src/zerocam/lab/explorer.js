@@ -142,7 +142,7 @@ export function sentence(state, data, seen = compare(state, data)) {
     field: `B's map is not A's map: it differs by ${between(seen.low, seen.high, short)}, another amount at other positions.`,
   }[seen.map];
   const drawn = ` Drawn above zero, of ${Z} positions: ${count(inA)} in A, ${count(inB)} in B.`;
-  const box = s.scale === "none" ? "" : ` Outlined in B, above 15 % of the maximum: ${count(seen.cut[1][0])} in the signed map, ${count(seen.cut[1][1])} as drawn.`;
+  const box = s.scale === "none" ? "" : ` Outlined in B, above 15\u00a0% of the maximum: ${count(seen.cut[1][0])} in the signed map, ${count(seen.cut[1][1])} as drawn.`;
   return [what + held, map + drawn + box];
 }
 
@@ -435,7 +435,7 @@ export function mount(root, data) {
       constant: [false, number(seen.low), "change of the signed map: one constant"],
       turned: [false, "turned", "the signed map: every sign is the opposite"],
       field: [false, between(seen.low, seen.high), "change of the signed map: a field"],
-    }[seen.map], percent = (n) => `${Math.round((100 * n) / Z)} %`;
+    }[seen.map], percent = (n) => `${Math.round((100 * n) / Z)}\u00a0%`;
     [
       [seen.predictions < 5e-5, seen.predictions.toFixed(4), "largest change of a probability"],
       moved,

@@ -209,7 +209,7 @@ const STYLE = `
 .zw-maps, .zw-facts { display: grid; grid-template-columns: 1fr; gap: 0 1rem; align-items: start; }
 .zw-draw { touch-action: none; cursor: crosshair; }
 .zero-explorer dl.zw-numbers { display: grid; grid-template-columns: 1fr auto; margin: .4rem 0 0; font-size: .88rem; font-variant-numeric: tabular-nums; }
-.zero-explorer .zw-numbers :is(dt, dd) { margin: 0; padding: .3rem 0; font-weight: 400; border-bottom: 1px solid var(--line); }
+.zero-explorer dl.zw-numbers.zw-numbers > :is(dt, dd) { margin: 0; padding: .3rem 0; font-weight: 400; border-bottom: 1px solid var(--line); }
 .zero-explorer .zw-numbers dt { padding-right: 1rem; }
 .zero-explorer .zw-numbers dd { font-weight: 600; text-align: right; }
 .zero-explorer .zx-buttons { margin: 1rem 0 0; }
