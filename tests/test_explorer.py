@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,3 +179,24 @@ def test_the_live_slider_runs_a_rewritten_copy():
 def test_a_state_to_open_in_is_escaped():
     page = explorer.show("shift", "example=digits&shift=-0.5")
     assert "data-at='example=digits&amp;shift=-0.5'" in page
+
+
+def stored_pages() -> list[tuple[str, str]]:
+    """(a call of explorer.show, its output) in the notebooks, as they are stored."""
+    found = []
+    for path in sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            pages = [
+                "".join(o.get("data", {}).get("text/html", "")) for o in cell.get("outputs", [])
+            ]
+            calls = re.findall(r"explorer\.show\([^)]*\)", "".join(cell["source"]))
+            found += zip(calls, [p for p in pages if "class='zero-explorer'" in p], strict=True)
+    return found
+
+
+def test_the_chapters_store_the_explorable_of_today():
+    """nbval compares no HTML, so a changed script could leave an old one in a chapter."""
+    pages = stored_pages()
+    assert len(pages) == 5
+    for call, page in pages:
+        assert page == eval(call, {"explorer": explorer}), call
