@@ -277,9 +277,12 @@ def test_without_scripts_it_is_a_table(browser, site):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{site}book/index.html")
-    for preset in explorer.data()["presets"].values():
+    stored = explorer.data()
+    for preset in stored["presets"].values():
         row = page.locator(".zero-explorer tr", has_text=preset["asks"])
-        assert row.locator("td").all_inner_texts()[1:] == preset["row"]
+        state = explorer.START | preset["state"]
+        picture = stored["examples"][state["example"]]["title"]
+        assert row.locator("td").all_inner_texts()[1:] == [picture, *preset["row"]]
     context.close()
 
 
