@@ -13,7 +13,7 @@ def right(net):
     """Return a copy of the network in which each class has another map.
 
     Subtract {AGAINST} from the map of each class. The probabilities stay what they were.
-    Change the network's last layer, `net.head.linear`.
+    Change the weights of the head, `net.head.linear`.
     """
     W = net.head.linear.weight.detach()
     other = {
@@ -47,5 +47,5 @@ TASK = Exercise(
         new.head.linear.weight,
         new.head.linear.bias - new.head.linear.bias.mean(),
     ),
-    judges="the weights of the last layer, and its bias but for a constant",
+    judges="the weights of the head, and its bias but for a constant",
 )
