@@ -152,7 +152,7 @@ const RANGES = { shift: [-1.5, 1.5, 0.01], flip: [0, 32, 1], mix: [0, 1, 0.05], 
 const CHOICES = {
   example: { photo: "a cat and a coffee", digits: "a two and a seven", threes: "four threes" },
   labels: { 1: "one-hot", "-1": "minus one-hot" },
-  target: { logit: "the score", centred: "the score above the average class" },
+  target: { logit: "the score", centred: "the score minus the mean score" },
   reference: { zero: "an activation of zero", spatial: "the mean of this picture", local: "a score of zero (local score)", data: "the mean of other pictures", blank: "a blank picture" },
   scale: { none: "as it is", max: "divided by its maximum", minmax: "from lowest to highest" },
 };

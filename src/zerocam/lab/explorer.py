@@ -50,7 +50,7 @@ START |= {"places": 0}  # re-codes the network, too: columns to the right, round
 PRESETS: dict[str, tuple[str, str, dict[str, Any]]] = {  # name: (title, question, state)
     "trained": ("As trained", "Two networks, still the same. Now move the zero of B.", {}),
     "shift": ("Shift", "Can a bias erase a heatmap?", {"shift": -1.1}),
-    "turn": ("On for off", "And if the neurons say on for off?", {"turn": True}),
+    "turn": ("On for off", "What if the neurons exchange on and off?", {"turn": True}),
     "mix": ("Mix", "Does the sign of a neuron matter?", {"flip": 6, "mix": 0.6}),
     "softmax": ("Softmax", "Can the whole picture speak against every class?", {"soft": -1.0}),
     "relu": (
@@ -60,8 +60,8 @@ PRESETS: dict[str, tuple[str, str, dict[str, Any]]] = {  # name: (title, questio
     ),
     "reference": (
         "Reference",
-        "Is there a map that stays? Put the bias back, and explain the score above the average "
-        "class. Then try every control.",
+        "Is there a map that stays? Put the bias back, and explain the score minus the mean score. "
+        "Then try every control.",
         {"shift": -1.1, "soft": -0.5, "reference": "local", "target": "centred"},
     ),
 }
@@ -69,9 +69,8 @@ RECODES = ("shift", "along", "turn", "flip", "mix", "soft", "labels", "places") 
 FALLBACK = (
     "Where no script may run, this table stands in place of the explorable. Network A is as it was "
     "trained; network B is the same, re-coded. In step 5 the picture is a page with a two and a "
-    "seven. The network says “two”, so “seven” has a low probability. Without the ReLU, and scaled "
-    "from its lowest value to its highest, a map is above zero everywhere but at its lowest "
-    "position."
+    "seven. The network says “two”, so “seven” has a low probability. In this step the lowest "
+    "value of the map is sent to 0, so all positions but this one are above zero."
 )
 FIRST = "shift"  # two networks, one function, before anybody touches anything
 
