@@ -203,7 +203,7 @@ def test_a_stub_keeps_the_head_and_the_check():
     assert made == f"import torch\n\n\n{head}\n\n\nattempt(f)"
 
 
-if turns.has_turn("unsolved"):  # in every second commit: turns.py
+if turns.has_turn("unsolved"):  # in every third commit: turns.py
 
     @KERNEL
     @pytest.mark.slow

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from zerocam import cli, page
-from zerocam.cli import CHOICES, answer, load_model, main
+from zerocam.cli import CHOICES, load_model, main, reply
 from zerocam.lab.pictures import photograph
 
 KIND = {"content-type": "application/octet-stream"}
@@ -33,7 +33,7 @@ def cup() -> bytes:
 @pytest.fixture(scope="module")
 def port():
     network = load_model("efficientnet_lite0")
-    with page.server(functools.partial(answer, network), network.name, 0, CHOICES) as server:
+    with page.server(functools.partial(reply, network), network.name, 0, CHOICES) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server.server_port
@@ -144,7 +144,7 @@ def broken() -> nn.Module:
 
 def test_whatever_the_model_raises_the_page_answers(cup, capsys):
     network = load_model("test_page:broken")
-    with page.server(functools.partial(answer, network), network.name, 0, CHOICES) as server:
+    with page.server(functools.partial(reply, network), network.name, 0, CHOICES) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         status, text = ask(server.server_port, "POST", "/", cup, **KIND)

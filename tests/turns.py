@@ -1,8 +1,8 @@
-"""What is too dear for every commit: one half of it is asked in one commit, the other in the next.
+"""What is too dear for every commit: of three parts of it, each commit asks one.
 
-Which half, is drawn by the name of the commit, as `tools.run_tests.turn` says; a thing that breaks
-is so found in one commit out of two.  `make portable` asks for all of it, as ZEROCAM_TURNS=all does
-in any other run.  Nothing is skipped: what has not its turn is not among the tests.
+Which part, is drawn by the name of the commit, as `tools.run_tests.turn` says; a thing that breaks
+is so found in one commit out of three.  `make portable` asks for all of it, as does
+ZEROCAM_TURNS=all in any other run.  Nothing is skipped: what has not its turn is no test.
 """
 
 import os
@@ -12,10 +12,11 @@ from typing import Any
 
 from tools.run_tests import turn
 
-# Seconds of one idle core; the halves take about the same.
-HALVES = (
-    {"hub": 34, "cluster": 20, "transformer_heads": 19},
-    {"training": 17, "unsolved": 18, "encodings": 14, "sight": 13, "photographs": 8, "lites": 8},
+# Seconds of one idle core; the parts take about the same.
+PARTS = (
+    {"hub": 40, "encodings": 14},
+    {"cluster": 20, "transformer_heads": 19, "photographs": 8},
+    {"training": 17, "unsolved": 18, "sight": 13, "lites": 8},
 )
 
 
@@ -26,15 +27,15 @@ def number() -> int | None:
 
 
 def has_turn(name: str) -> bool:
-    """Whether one of `HALVES` has its turn."""
-    (half,) = [i for i, names in enumerate(HALVES) if name in names]
-    return number() is None or half == number() % 2
+    """Whether one of `PARTS` has its turn."""
+    (part,) = [i for i, names in enumerate(PARTS) if name in names]
+    return number() is None or part == number() % len(PARTS)
 
 
 def some(names: Sequence[Any], every: int = 2) -> list[Any]:
     """Of a list every second, or third, thing: of each commit its own, each as often as the others.
 
-    Drawn by other digits of the commit than the halves are.
+    Drawn by other digits of the commit than the parts are.
     """
     n = number()
-    return list(names) if n is None else list(names)[n // 2 % every :: every]
+    return list(names) if n is None else list(names)[n // len(PARTS) % every :: every]

@@ -33,7 +33,7 @@ from zerocam.networks import MODELS, Network, load_model, torchvision_input
 from zerocam.page import Asked, server
 from zerocam.refusals import Refused
 
-__all__ = ["answer", "load_model", "main", "torchvision_input"]
+__all__ = ["load_model", "main", "reply", "torchvision_input"]
 
 ENDINGS = {  # what is asked -> the files that can hold the answer; the first word is for people
     "map": (".png", ".csv", ".npy", ".npz", ".json"),
@@ -209,8 +209,8 @@ def serve(args: argparse.Namespace) -> None:
     """Answer the page until the user has had enough; the model is loaded once."""
     network = load_model(args.model or NETWORK, args.weights, args.device, args.labels)
     try:
-        reply = functools.partial(answer, network, full=args.traceback)
-        page = server(reply, network.name, args.port, CHOICES)
+        to_page = functools.partial(reply, network, full=args.traceback)
+        page = server(to_page, network.name, args.port, CHOICES)
     except OSError as error:
         got = f"{args.port}, which cannot be had ({error.strerror})"
         raise Refused("port", got, "a free one", f"--port {args.port + 1}") from None
@@ -220,7 +220,7 @@ def serve(args: argparse.Namespace) -> None:
             s.serve_forever()
 
 
-def answer(network: Network, photo: bytes, asked: Asked, full: bool = False) -> dict[str, str]:
+def reply(network: Network, photo: bytes, asked: Asked, full: bool = False) -> dict[str, str]:
     """What the page hears of a photograph: {"picture": PNG in base64, "text"}, or {"error"}."""
     file = io.BytesIO(photo)
     file.name = "photo"  # for the messages, and the record

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import TimeoutError
 
+from tests import turns
 from tools.course.lecture import build, page
 from tools.course.lecture.handouts import handouts
 from tools.course.lecture.talk import slides
@@ -291,7 +292,8 @@ class Desk:
         return self.window.query_selector(f"#{name}-slide iframe").content_frame()
 
 
-@pytest.mark.parametrize("size", [*SIZES[1:], (1100, 700)])  # the last: as it opens
+# The last: as it opens.  Of each commit one: turns.py.
+@pytest.mark.parametrize("size", turns.some([*SIZES[1:], (1100, 700)], 3))
 def test_the_presenters_window_shows_notes_clock_and_the_next_slide(room, size):
     desk = Desk(room(SIZES[0]), size)
     found = {n + 1: wrong for n in range(len(slides())) if (wrong := desk.wrong(n))}
