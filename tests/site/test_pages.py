@@ -277,8 +277,8 @@ def test_the_search_shows_words_not_what_they_are_made_of(browser, site, words, 
         whole = " ".join(tab.evaluate(AS_IT_COMES, page).split())
         for end in (re.findall(r"^… (\w+) ", text), re.findall(r" (\w+) …$", text)):
             assert all(re.search(rf"\b{word}\b", whole) for word in end), (page, text)
-    with_word = [text for text in found.values() if words.split()[0] in text.lower()]
-    assert len(with_word) > len(found) / 2
+    stems = [word.removesuffix("s") for word in words.split()]
+    assert all(any(stem in text.lower() for stem in stems) for text in found.values())
     tab.close()
 
 
