@@ -55,7 +55,7 @@ def test_two_processes_give_the_serial_numbers(studies, serial):
     assert found.seeds == run("short_training", range(6)).seeds == serial
 
 
-if turns.has_turn("cluster"):  # in every third commit: turns.py
+if turns.has_turn("cluster"):  # in every fourth commit: turns.py
 
     @pytest.mark.filterwarnings("default")
     def test_a_cluster_that_loses_a_worker_gives_the_serial_numbers(studies, serial, tmp_path):

@@ -204,7 +204,7 @@ if os.geteuid() == 0:  # without, the hub refuses to start
         (problem,) = walls.refusals(["root"], tmp_path / "absent", tmp_path / "class")
         assert "run make course first" in problem
 
-    if turns.has_turn("hub"):  # in every third commit: turns.py
+    if turns.has_turn("hub"):  # in every fourth commit: turns.py
 
         def test_a_class_of_two_on_one_hub(hub):
             """On one hub, since it takes its time to start."""

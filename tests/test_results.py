@@ -96,7 +96,7 @@ def test_every_number_of_the_recipes_has_its_turn():
 def test_a_seed_computed_again_belongs_with_the_stored_ones(name, monkeypatch):
     """On any processor: the same numbers to rounding, or those that another seed might give.
 
-    The dearest studies are asked in every third commit, and a third of the recipes in each; all of
+    The dearest studies are asked in every fourth commit, and a third of the recipes in each; all of
     them under every setting of `make portable`, and with ZEROCAM_TURNS=all.
 
     How often does it fail by chance?  Below 1 time in 10,000, over all numbers together:

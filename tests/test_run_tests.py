@@ -99,12 +99,12 @@ def test_what_is_dear_takes_turns_and_each_has_its_turn(monkeypatch):
     spent = [sum(part.values()) for part in turns.PARTS]
     assert max(spent) - min(spent) < 10
     asked = {}
-    for n in (*range(18), None):
+    for n in (*range(24), None):
         monkeypatch.setattr(turns, "number", lambda n=n: n)
         asked[n] = {name for name in names if turns.has_turn(name)}
         asked[n] |= {(every, x) for every in (2, 3) for x in turns.some("abcdefg", every)}
         assert len(asked[n] & set(names)) < len(names) or n is None
-    assert set.union(*(asked[n] for n in range(18))) == asked[None]
+    assert set.union(*(asked[n] for n in range(24))) == asked[None]
     assert len(asked[None]) == len(names) + 7 * 2
 
 

@@ -183,7 +183,7 @@ def test_fit_is_the_loop_everybody_writes(name, theirs):
 # ---- the shipped weights ------------------------------------------------------------------------
 
 
-if turns.has_turn("training"):  # in every third commit: turns.py
+if turns.has_turn("training"):  # in every fourth commit: turns.py
 
     @pytest.mark.slow
     def test_training_again_gives_the_shipped_weights():

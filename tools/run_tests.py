@@ -55,7 +55,7 @@ MACHINERY = (
     *("walls", "workflows"),
 )
 # Those of them in which something takes turns from commit to commit: tests/turns.py.
-TURNS = ("cluster", "course", "hub")
+TURNS = ("cluster", "course", "gates", "hub")
 # Tests of trainings, and of what stands beside the package; `make test` runs them too.
 BESIDE = ("course", "exercises", "explorer", "extras", "page", "relu_ablation", "training")
 BESIDE += ("workflows", "write")
