@@ -58,6 +58,7 @@ PAGE = """<link rel="stylesheet" href="AT/_static/one.css?v=1" />
 <script>kernelName = 'python3'</script>
 <script>document.documentElement.dataset.theme = localStorage.getItem("theme") || "auto"</script>
 <script data-thing src="AT/_static/design-tabs.js"></script>
+<h1>Title</h1><p>A</p>
 <p class="seen">Text</p><img src="AT/_images/a.png" /><img src="AT/_images/b.png" />
 <script>(() => {\nlet x;\nmountAll({});\n})();</script>
 <script src="AT/_static/second.js"></script>"""
@@ -77,7 +78,8 @@ def build(tmp_path: Path, page: str = PAGE, last: str = f"last{lean.MEASURED}") 
     (static / "second.js").write_text(last)
     for name in ("a.png", "b.png"):
         Image.new("RGB", (3, 2)).save(tmp_path / "_images" / name)
-    (tmp_path / "book/page.html").write_text(page.replace("AT/", "../"))
+    formula = '<em>One</em> <span class="katex">1</span>'
+    (tmp_path / "book/page.html").write_text(page.replace("AT/", "../") + formula)
     search = '<script defer src="_static/searchtools.js"></script>'
     (tmp_path / "search.html").write_text(page.replace("AT/", "") + search)
     (static / "searchtools.js").write_text("search()")
@@ -101,10 +103,10 @@ def test_the_sheets_become_one(site):
         assert html.count("stylesheet") == 1
         assert f'href="{at}_static/site.css?v=' in html
         assert "three.woff2" not in html
-        for name in lean.AHEAD:
-            font = f'<link rel="preload" href="{at}_static/vendor/fonts/{name}.woff2" as="font"'
-            assert html.index(font) < html.index("stylesheet")
-            assert (ROOT / f"book/_static/vendor/fonts/{name}.woff2").exists()
+        for name, text in lean.AHEAD.items():
+            font = f'<link rel="preload" href="{at}_static/vendor/{name}.woff2" as="font"'
+            assert (font in html[: html.index("stylesheet")]) == (text in html)
+            assert (ROOT / f"book/_static/vendor/{name}.woff2").exists()
 
 
 def test_the_scripts_become_one_in_their_order_but_not_those_of_the_search(site):
@@ -138,7 +140,7 @@ def test_a_script_of_the_theme_that_measures_otherwise_is_noticed(tmp_path):
 
 def test_pictures_say_their_size_and_all_but_the_first_wait(site):
     html = (site / "book/page.html").read_text()
-    assert 'a.webp" width="3" height="2" style="--natural: 3px">' in html
+    assert 'a.webp" width="3" height="2" style="--natural: 3px" fetchpriority="high">' in html
     assert 'b.webp" width="3" height="2" style="--natural: 3px" loading="lazy">' in html
     assert {path.name for path in (site / "_images").iterdir()} == {"a.webp", "b.webp"}
 

@@ -143,6 +143,25 @@ def test_a_page_gives_a_phone_its_own_form_of_a_figure_and_of_no_photograph(tmp_
     ]
 
 
+@pytest.mark.parametrize("dpi", [110, 220])
+def test_a_phone_of_large_pixels_gets_what_it_can_show(tmp_path, dpi):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "_images").mkdir()
+    scale = dpi // 110
+    picture = strip(3).resize((780 * scale, 120 * scale))
+    picture.save(tmp_path / "_images" / "a.png", dpi=(dpi, dpi))
+    html = lean._pictures('<img src="../_images/a.png" />', tmp_path / "book" / "page.html")
+    names = re.findall(r'<source media="([^"]*)" srcset="../_images/([^"]*)"', html)
+    forms = [(lean.COARSE, "a-phone-few.webp"), (lean.PHONE, "a-phone.webp")]
+    assert names == forms[2 - scale :]  # the first that fits is taken
+    with Image.open(tmp_path / "_images" / "a-phone.png") as form:
+        assert (form.width > lean.ENOUGH) == (scale == 2)
+    if scale == 2:
+        with Image.open(tmp_path / "_images" / "a-phone-few.png") as few:
+            assert few.width == lean.ENOUGH
+            assert few.height / few.width == pytest.approx(form.height / form.width, rel=0.01)
+
+
 def test_the_text_of_the_widest_form_is_as_large_on_a_phone_as_the_style_says():
     """A figure is shown at least at this share of its size, on a column of 358 CSS pixels."""
     css = (ROOT / "book" / "_static" / "identity.css").read_text(encoding="utf-8")

@@ -4,13 +4,14 @@ The theme sends a dozen style sheets, four fifths of them unused, a dozen script
 page, and Font Awesome twice, as fonts of a thousand icons and as a script of 1.5 MB.  Here
 
     sheets    become site.css, without rules for classes that no page and no script names
-    fonts     of text and headings are asked for with the page, not when site.css has come
+    fonts     that a page is drawn with first are asked for with it, not when site.css has come
     icons     become fonts of the glyphs that site.css names
     scripts   become site.js, which no page waits for; the explorable's, which each page that
               shows it repeats, becomes explorable.js
     dark      is dark from the first moment, not when the theme's script has come
     pictures  become WebP, a fifth as heavy, pixel for pixel where that is not heavier; they say
-              their size, and all but a page's first load when they come near
+              their size; a page's first comes soon, the others load when they come near; a phone
+              whose pixels are large gets a figure of fewer
     the rest  goes: what no page needs, and the sources of what was joined
 
 A page that is lean cannot be made lean again, and site.css holds what any page needs: so each build
@@ -46,7 +47,14 @@ THEME = 'dataset.theme = localStorage.getItem("theme") || "auto"'
 RESOLVED = """dataset.theme = ((mode) => mode !== "auto" ? mode
       : matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"
     )(document.documentElement.dataset.mode)"""
-AHEAD = ("source-serif-4-latin-wght-normal", "source-sans-3-latin-wght-normal")
+# The fonts that a page is drawn with first, and the text by which a page needs them.
+AHEAD = {
+    "fonts/source-serif-4-latin-400-normal": "<p>",
+    "fonts/source-sans-3-latin-wght-normal": "<h1>",
+    "fonts/source-serif-4-latin-400-italic": "<em>",
+    "katex/fonts/KaTeX_Math-Italic": 'class="katex"',
+    "katex/fonts/KaTeX_Main-Regular": 'class="katex"',
+}
 OPTIONS = re.compile(r'<script src="[^"]*/documentation_options\.js[^"]*"></script>')
 HAS_TABS = re.compile('[" ]sd-tab')
 
@@ -82,6 +90,8 @@ QUALITY = 75  # of 100, of a picture that is not lightest exact
 PER_INCH = 110  # pixels of the screen to an inch of a figure, as zerocam.plots.style has it
 PICTURE = re.compile(r'<img\b(?![^>]*\bwidth=)[^>]*\bsrc="([^":]*_images/[^":]*\.png)"[^>]*>')
 PHONE = "screen and (max-width: 600px)"
+COARSE = "screen and (max-width: 430px) and (max-resolution: 1.9dppx)"
+ENOUGH = 760  # pixels across a screen of 430 CSS pixels, less its margins, at 1.9 for each
 GIVEN = re.compile(
     r' style="width: \d+px; height: \d+px;"'
 )  # from a notebook: the same size, rounded
@@ -204,6 +214,17 @@ def _for_a_phone(png: Path) -> Path | None:
     return beside
 
 
+def _for_few_pixels(png: Path) -> Path | None:
+    """The picture with as many pixels as a coarse phone shows of it, or None if it has no more."""
+    beside = png.with_name(f"{png.stem}-few.png")
+    with Image.open(png) as image:
+        if image.width <= ENOUGH:
+            return None
+        size = ENOUGH, round(image.height * ENOUGH / image.width)
+        image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(beside)
+    return beside
+
+
 def webp(png: Path) -> None:
     """Write the picture beside it as WebP, with all its pixels.
 
@@ -229,15 +250,20 @@ def _pictures(html: str, page: Path) -> str:
         seen += 1
         png = page.parent / image[1]
         width, height = _size(png)
-        later = ' loading="lazy"' if seen > 1 else ""
+        later = ' loading="lazy"' if seen > 1 else ' fetchpriority="high"'
         size = f'width="{width}" height="{height}" style="--natural: {width}px'
         tag = GIVEN.sub("", image[0]).rstrip(" />")
         if not (form := _for_a_phone(png)):
             return f'{tag} {size}"{later}>'
         wide, high = _size(form)
-        source = f'srcset="{image[1][:-4]}-phone.png" width="{wide}" height="{high}"'
-        whole = f'{tag} {size}; --phone: {wide}px"{later}>'
-        return f'<picture><source media="{PHONE}" {source}>{whole}</picture>'
+        forms = [(COARSE, _for_few_pixels(form)), (PHONE, form)]
+        sources = "".join(
+            f'<source media="{media}" srcset="{Path(image[1]).with_name(png.name).as_posix()}" '
+            f'width="{wide}" height="{high}">'
+            for media, png in forms
+            if png
+        )
+        return f'<picture>{sources}{tag} {size}; --phone: {wide}px"{later}></picture>'
 
     return re.sub(r'(="[^":]*_images/[^":]*)\.png"', r'\1.webp"', PICTURE.sub(measured, html))
 
@@ -289,9 +315,10 @@ def lean(site: Path) -> None:
     for path, html in pages.items():
         at = Path(os.path.relpath(static, path.parent)).as_posix()
         links = "".join(
-            f'\n    <link rel="preload" href="{at}/vendor/fonts/{name}.woff2" as="font" '
+            f'\n    <link rel="preload" href="{at}/vendor/{name}.woff2" as="font" '
             'type="font/woff2" crossorigin />'
-            for name in AHEAD
+            for name, text in AHEAD.items()
+            if text in html
         )
         html = _one(SHEET, html, f'{links}\n    <link rel="stylesheet" href="{at}/{css}" />')
         if path in waits:
