@@ -1,4 +1,4 @@
-"""Where a heatmap can be made: find the last layer with positions that the scores listen to.
+"""Where a heatmap can be made: find the last layer with positions that the scores depend on.
 
 x   images                                       (N, ch, H, W)
 A   the layer's output                           (N, K, h, w), tokens (N, T, K), or (N, h, w, K)
@@ -47,7 +47,7 @@ _TOLD: weakref.WeakKeyDictionary[nn.Module, set[tuple[int, ...]]] = weakref.Weak
 def suggest_layer(
     model: nn.Module, x: Inputs, target: Target | None = None
 ) -> tuple[dict[str, Any], str]:
-    """(where, why): the last layer with positions that the scores listen to, and the reason.
+    """(where, why): the last layer with positions that the scores depend on, and the reason.
 
     where holds the arguments `layer` and, unless the output is (N, K, h, w), `reshape`:
     ``grad_cam(model, x, **where)``.  target: where the model does not return scores (N, C), a
@@ -66,7 +66,7 @@ def suggest_layer(
     >>> parts = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     >>> where, why = suggest_layer(nn.Sequential(*parts, nn.Linear(8, 3)), torch.randn(1, 1, 8, 8))
     >>> print(where, why, sep="; ")
-    {'layer': '1'}; the last layer with positions the scores listen to: 8 channels, 6 x 6; \
+    {'layer': '1'}; the last layer with positions that the scores depend on: 8 channels, 6 x 6; \
 activations are never negative
     """
     seen, x, asked = _seen(model, x, target)
@@ -223,7 +223,7 @@ def _why(model: nn.Module, x: Inputs, where: dict[str, Any]) -> str:
     K, h, w = A.shape
     sign = "have both signs" if A.min() < 0 else "are never negative"
     return (
-        f"the last layer with positions the scores listen to: {K} channels, {h} x {w}; "
+        f"the last layer with positions that the scores depend on: {K} channels, {h} x {w}; "
         f"activations {sign}"
     )
 

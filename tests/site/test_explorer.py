@@ -92,10 +92,12 @@ def compute(page, site):
 
 @pytest.fixture
 def start(page):
-    """The page as it opens."""
+    """The page as it opens; what is read aloud comes later than what is drawn."""
     page.evaluate("document.querySelector('.zero-explorer').explorer.go('trained')")
     page.wait_for_function(
-        "document.querySelector('[aria-pressed=true]')?.textContent == 'As trained'"
+        """() => document.querySelector('[aria-pressed=true]')?.textContent == 'As trained' &&
+          document.querySelector('.zx-live').textContent ==
+            [...document.querySelectorAll('.zx-says span')].map((e) => e.textContent).join(' ')"""
     )
     return page
 
