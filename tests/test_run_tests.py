@@ -37,9 +37,7 @@ def test_the_slowest_tests_come_first_and_absent_reports_count_nothing(tmp_path)
     assert found == [(9, "b::slow"), (5, "c::middling")]
 
 
-def test_every_setting_has_its_turn_and_its_own_order():
-    scripts = [run_tests.elsewhere(n).command for n in range(len(run_tests.SETTINGS))]
-    assert {command[command.index("--only") + 1] for command in scripts} == set(run_tests.SETTINGS)
+def test_every_setting_has_its_own_order():
     todo = run_tests.portable(run_tests.SETTINGS, None)
     tests = [gate.command for name, gate in todo.items() if name.startswith("tests, ")]
     seeds = [
@@ -62,15 +60,28 @@ def test_a_sample_is_one_setting_with_one_notebook_that_exists(sample):
 
 
 def test_every_setting_comes_to_every_file_with_numbers():
-    """Each commit asks a third of the files."""
+    """Each commit asks a fifth of the files."""
     every = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     every -= set(run_tests.MACHINERY)
     settings = len(run_tests.SETTINGS)
     for setting in range(settings):
-        asked = [every - set(run_tests.resting(setting + settings * i)) for i in range(3)]
+        asked = [every - set(run_tests.resting(setting + settings * i)) for i in range(5)]
         assert set.union(*asked) == every
         assert sum(map(len, asked)) == len(every)
         assert max(map(len, asked)) - min(map(len, asked)) <= 1
+
+
+def test_each_commit_runs_every_notebook_once_one_of_them_as_another_machine(monkeypatch):
+    paths, settings = set(run_tests.notebooks()), set()
+    for n in range(len(run_tests.SETTINGS) * len(run_tests.TRAIN)):
+        monkeypatch.setattr(run_tests, "turn", lambda n=n: n)
+        gates = run_tests.gates()
+        (one,) = paths & set(gates["a notebook elsewhere"].command)
+        assert paths & set(gates["notebooks"].command) == paths - {one}
+        setting = gates["elsewhere"].setting
+        assert gates["a notebook elsewhere"].setting == setting
+        settings.add(frozenset(setting.items()))
+    assert settings == {frozenset(s.items()) for s in run_tests.SETTINGS.values()}
 
 
 def test_quick_leaves_out_files_that_are_there():
