@@ -8,6 +8,7 @@ import pytest
 from pages import PAGES
 
 from book._ext.zerobook.lean import PER_INCH
+from tests import turns
 from zerocam.plots import TEXT
 
 DRAWN = TEXT * PER_INCH / 72  # pixels: the text of a figure that is shown at its own size
@@ -78,8 +79,22 @@ def test_there_are_thirteen_chapters():
     assert len(SHOWN) == 13 + 2
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-@pytest.mark.parametrize("path", SHOWN)
+def pairs() -> list[tuple[str, str]]:
+    """Each page on a desk or on a phone, and in another commit on the other: see turns.py."""
+    orders = list(SCREENS), list(SCREENS)[::-1]
+    return turns.some([(path, s) for i, path in enumerate(SHOWN) for s in orders[i % 2]])
+
+
+def test_each_page_has_its_turn_on_each_screen(monkeypatch):
+    asked = []
+    for n in (0, len(turns.PARTS), None):
+        monkeypatch.setattr(turns, "number", lambda n=n: n)
+        asked.append(set(pairs()))
+    assert all(len(some) == len({path for path, _ in some}) == len(SHOWN) for some in asked[:2])
+    assert asked[0] | asked[1] == asked[2] == {(p, s) for p in SHOWN for s in SCREENS}
+
+
+@pytest.mark.parametrize(("path", "screen"), pairs())
 def test_a_page_shows_a_picture_at_once_and_each_is_sharp_and_whole_and_the_load_is_light(
     browser, site, path, screen
 ):
