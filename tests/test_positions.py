@@ -107,7 +107,7 @@ def test_tokens_in_another_order_are_refused_by_name_and_not_suggested():
     """Unrolled in blocks of 2 x 2, as Hiera does: row by row they would be scrambled."""
     rows = torch.arange(GRID * GRID).view(GRID // 2, 2, GRID // 2, 2)
     model, x = drawn(Tokens, 0, order=rows.permute(1, 3, 0, 2).flatten()), image()
-    with pytest.raises(Refused, match=r"does not tell which of its axes are positions") as refused:
+    with pytest.raises(Refused, match="does not tell which output axes") as refused:
         layers.named_layer(model, x, "blocks.1.norm")
     assert "(1, 36, 16)" in refused.value.got
     with pytest.raises(Refused, match="it is the entrance of the network"):
