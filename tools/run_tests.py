@@ -126,8 +126,8 @@ def gates() -> dict[str, Gate]:
         "notebooks": Gate(nbval(here), 155),
         "types": TYPES,
         # From the outputs that are stored, which the notebooks' gates find again.
-        "book": Gate(["make", "book", "ZEROCAM_EXECUTE=off", venv], 100, one_core=True),
-        "mutants": Gate([sys.executable, "tests/mutants.py"], 160, one_core=True),
+        "book": Gate(["make", "book", "ZEROCAM_EXECUTE=off", venv], 70, one_core=True),
+        "mutants": Gate([sys.executable, "-m", "tests.mutants"], 130, one_core=True),
         # A sample of `make portable`: for each commit another setting, notebook, part of the tests.
         "a notebook elsewhere": replace(notebook, one_core=True),
         "site": Gate([*PYTEST, *ALONE, *BY_GROUP, "tests/site"], 225),
