@@ -925,7 +925,7 @@ def test_the_softmax_shift_goes_into_the_layer_that_the_scores_are_read_from(nam
     assert found.map == pytest.approx(expected.map, rel=1e-6, abs=1e-9)
     assert (found.map > 0.01) == (head.share > 0)
     assert report.rows == where.replace("features", "head.fc")
-    assert f"rows of {report.rows!r}: only a softmax" in str(report)
+    assert f"rows of {report.rows!r}: keeps the predictions" in str(report)
     assert set(report.ran_on.values()) == {passes}
 
 

@@ -158,8 +158,8 @@ SHORT = (
 WHY = {"places": "what is behind the layer sees the order of positions ({})"}
 MOVES = "a common shift would move each of them"
 ONLY = (
-    "only a softmax does not see it; where the scores are read otherwise (several labels, a "
-    "regression, an embedding), pass softmax=False"
+    "keeps the predictions only if a softmax reads the scores; where they are read otherwise "
+    "(several labels, a regression, an embedding), pass softmax=False"
 )
 
 
@@ -259,8 +259,8 @@ class AuditReport:
         head = [m for m in went if self.ran_on[m] == "head"]
         rounding = " or ".join(f"{t:.0e}" for t in sorted(set(self.tolerance.values())))
         notes = [f"layer {self.layer!r}, seed {self.seed}; unchanged: below {rounding}"]
-        notes += [f"on the head, backbone run once: {', '.join(head)}"] if head else []
-        notes += [f"by whole passes: {', '.join(whole)}"] if whole else []
+        notes += [f"from stored activations, backbone run once: {', '.join(head)}"] if head else []
+        notes += [f"by running the whole model: {', '.join(whole)}"] if whole else []
         notes += [f"not cut at the layer: {self.uncut}"] if self.uncut else []
         notes += [f"softmax shift of the rows of {self.rows!r}: {ONLY}"] if self.rows else []
         return notes + [f"{method}: {message}" for method, message in self.errors.items()]

@@ -47,9 +47,10 @@ THEME = 'dataset.theme = localStorage.getItem("theme") || "auto"'
 RESOLVED = """dataset.theme = ((mode) => mode !== "auto" ? mode
       : matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"
     )(document.documentElement.dataset.mode)"""
-# The fonts that a page is drawn with first, and the text by which a page needs them.
+# The fonts that a page is drawn with first, and the text before its second heading that needs them.
 AHEAD = {
     "fonts/source-serif-4-latin-400-normal": "<p>",
+    "fonts/source-serif-4-latin-700-normal": "<strong>",
     "fonts/source-sans-3-latin-wght-normal": "<h1>",
     "fonts/source-serif-4-latin-400-italic": "<em>",
     "katex/fonts/KaTeX_Math-Italic": 'class="katex"',
@@ -321,7 +322,7 @@ def lean(site: Path) -> None:
             f'\n    <link rel="preload" href="{at}/vendor/{name}.woff2" as="font" '
             'type="font/woff2" crossorigin />'
             for name, text in AHEAD.items()
-            if text in html
+            if text in html.partition("<h2")[0]
         )
         html = _one(SHEET, html, f'{links}\n    <link rel="stylesheet" href="{at}/{css}" />')
         if path in waits:

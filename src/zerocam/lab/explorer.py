@@ -70,7 +70,7 @@ FALLBACK = (
     "Where no script may run, this table stands in place of the explorable. Network A is as it was "
     "trained; network B is the same, re-coded. In step 5 the picture is a page with a two and a "
     "seven. The network says “two”, so “seven” has a low probability. In this step the lowest "
-    "value of the map is sent to 0, so all positions but this one are above zero."
+    "value of the map becomes 0 and the highest 1, so every position but the lowest is above zero."
 )
 FIRST = "shift"  # two networks, one function, before anybody touches anything
 
