@@ -50,7 +50,6 @@ RESOLVED = """dataset.theme = ((mode) => mode !== "auto" ? mode
 # The fonts that a page is drawn with first, and the text before its second heading that needs them.
 AHEAD = {
     "fonts/source-serif-4-latin-400-normal": "<p>",
-    "fonts/source-serif-4-latin-700-normal": "<strong>",
     "fonts/source-sans-3-latin-wght-normal": "<h1>",
     "fonts/source-serif-4-latin-400-italic": "<em>",
     "katex/fonts/KaTeX_Math-Italic": 'class="katex"',
