@@ -50,6 +50,31 @@ def test_a_name_that_is_shown_says_what_it_is_with_an_example(module):
     assert [name for name, text in said.items() if ">>> " not in text] == []
 
 
+SHOWN = re.findall(r"automodule:: (\S+)", PAGE)
+
+
+def flat(text: str) -> list[str]:
+    """The lines that lose their columns when drawn as prose, or show a mark of emphasis."""
+    lines = [line for line in text.splitlines() if not line.startswith((" ", ">>>", "..."))]
+    lines = [line for line in lines if not reference.TERM.fullmatch(line)]
+    return [li for li in lines if re.search(r"\S {3,}\S", li) or re.search(r"\*\w[\w ]*\*", li)]
+
+
+def test_a_line_with_columns_or_a_mark_is_seen():
+    assert flat('x   images\n    y   scores\nAsk *where*.\n"a"   what') == [
+        "x   images",
+        "Ask *where*.",
+    ]
+
+
+@pytest.mark.parametrize("module", SHOWN)
+def test_what_has_columns_is_a_block_and_nothing_is_marked(module):
+    module = importlib.import_module(module)
+    values = [module, *(getattr(module, name) for name in public(module))]
+    said = [re.split(r"(?m)^>>> ", inspect.getdoc(value) or "")[0] for value in values]
+    assert [line for text in said for line in flat(text)] == []
+
+
 @pytest.mark.parametrize("name", SINGLE)
 def test_a_single_name_has_an_example(name):
     module, _, name = name.rpartition(".")

@@ -155,10 +155,10 @@ class Drawing:
             self.add("rect", "cell signed" if limit else "cell", **at, fill=fill)
             self.middle(x + (j + 0.5) * size, y + (i + 0.5) * tall + 4.5, says(value), "in")
 
-    def frame(self, x: float, y: float, w: float, h: float, fill: str = "none") -> None:
+    def frame(self, x: float, y: float, w: float, h: float) -> None:
         """An outline, inside the edge of a cell, that points it out."""
         at = {"x": x + 2, "y": y + 2, "width": w - 4, "height": h - 4}
-        self.add("rect", "line strong mark", **at, rx=1, style=f"fill: {fill}")
+        self.add("rect", "line strong mark", **at, rx=1, style="fill: none")
 
     def picture(self, x: float, y: float, size: float = 44) -> None:
         """The image that a network reads: a seven."""

@@ -355,7 +355,8 @@ def pairings() -> Drawing:
     d.cells(x, y + 3 * size + 14, table.mean(0), size, 9, tall=34)
     d.text(16, y + 3 * size + 36, "means", "soft")
     d.text(right, y + 3 * size + 36, "Grad-CAM", "b")
-    d.frame(16, 335, 18, 18, "#fff")
+    d.add("rect", "", x=16, y=335, width=18, height=18, rx=2, style="fill: #fff")  # as a cell
+    d.frame(16, 335, 18, 18)
     d.text(42, 349, "HiResCAM:", "b")
     d.text(112, 349, f"lower right, {g[0, 2]} · {a[0, 2]} + {g[1, 2]} · {a[1, 2]} = {table[2, 2]}")
     return d

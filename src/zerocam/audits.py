@@ -259,8 +259,8 @@ class AuditReport:
         head = [m for m in went if self.ran_on[m] == "head"]
         rounding = " or ".join(f"{t:.0e}" for t in sorted(set(self.tolerance.values())))
         notes = [f"layer {self.layer!r}, seed {self.seed}; unchanged: below {rounding}"]
-        notes += [f"from stored activations, backbone run once: {', '.join(head)}"] if head else []
-        notes += [f"by running the whole model: {', '.join(whole)}"] if whole else []
+        notes += [f"from stored activations, backbone run once: {'; '.join(head)}"] if head else []
+        notes += [f"by running the whole model: {'; '.join(whole)}"] if whole else []
         notes += [f"not cut at the layer: {self.uncut}"] if self.uncut else []
         notes += [f"softmax shift of the rows of {self.rows!r}: {ONLY}"] if self.rows else []
         return notes + [f"{method}: {message}" for method, message in self.errors.items()]

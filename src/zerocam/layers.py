@@ -1,8 +1,8 @@
 """Where a heatmap can be made: find the last layer with positions that the scores depend on.
 
-x   images                                       (N, ch, H, W)
-A   the layer's output                           (N, K, h, w), tokens (N, T, K), or (N, h, w, K)
-y   class scores before the softmax              (N, C)         [score]
+    x   images                               (N, ch, H, W)
+    A   the layer's output                   (N, K, h, w), tokens (N, T, K), or (N, h, w, K)
+    y   class scores before the softmax      (N, C)         [score]
 
 Which axes of an output are positions is found by experiment, not by their sizes.  The image is
 changed in one strip of pixels at a time, first across, then down.  Row i of a map answers most to
@@ -309,10 +309,10 @@ def _detached(_module: nn.Module, _args: Any, out: Any) -> Any:
 class Grid:
     """Where an output has its batch and its positions: a `reshape` to (N, K, h, w).
 
-    batch   the axis of the images
-    axes    the axes of rows and of columns, or the one of tokens
-    size    (h, w)
-    skip    tokens without a place, such as class tokens; the others go row by row
+        batch   the axis of the images
+        axes    the axes of rows and of columns, or the one of tokens
+        size    (h, w)
+        skip    tokens without a place, such as class tokens; the others go row by row
 
     >>> middle = Grid(batch=0, axes=(1,), size=(2, 1), skip=(1,))  # a class token between two
     >>> middle(torch.tensor([[[1.0], [9.0], [2.0]]])).tolist()  # (N, T, D) = (1, 3, 1)

@@ -32,7 +32,7 @@ def zero(A: Features) -> Float[Tensor, "1 1 1 1"]:
 def spatial_mean(A: Features) -> Float[Tensor, "N K 1 1"]:
     """r_k = mean_ij A_kij, per image: "no different from the rest of this image".
 
-    Take it to ask *where*, rather than *how much*: the referenced map sums to zero over positions.
+    Take it to ask where, rather than how much: the referenced map sums to zero over positions.
     (N, K, 1, 1), in [a].  Moves with every invertible affine re-coding of the channels.
 
     >>> import torch

@@ -170,7 +170,9 @@ def _told(table: nodes.table) -> None:
         return
     table["classes"].append("told")
     for row in rows:
-        for name, entry in zip(names[1:], row.children[1:], strict=False):
+        for n, (name, entry) in enumerate(zip(names, row.children, strict=False)):
+            if not n and not entry.astext()[:1].isdigit():
+                continue  # words say themselves what they are
             if not entry.astext().strip():
                 entry["classes"].append("nothing")
             elif name:

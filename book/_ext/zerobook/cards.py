@@ -17,6 +17,7 @@ from zerocam.lab import ledger
 from .formulas import drawn
 
 GLOSSARY, CHAPTERS = "book/glossary", "notebooks/"
+EVERYDAY = {"places"}  # of the glossary, and in its usual meaning in most chapters
 NO_PROSE = (nodes.reference, nodes.literal, nodes.strong, nodes.FixedTextElement, nodes.raw)
 MARK = re.compile(r"<!--.*?-->")
 
@@ -79,7 +80,7 @@ def _link_words(app, doctree: nodes.document, page: str) -> None:
     """In a chapter, lead from the first use of each word to the glossary."""
     if app.builder.name != "html" or not page.startswith(CHAPTERS):
         return
-    wanted = dict(_terms(app))
+    wanted = {word: term for word, term in _terms(app).items() if word not in EVERYDAY}
     home = app.builder.get_relative_uri(page, GLOSSARY)
     for text in [t for t in doctree.findall(nodes.Text) if _in_prose(t)]:
         said, pieces, at = text.astext(), [], 0

@@ -11,13 +11,17 @@ from .directive import Markdown, table
 
 
 def _set(value: str) -> str:
-    r"""14 x 14 and 50% as the book sets them, in one line.
+    r"""14 x 14 and 50% as the book sets them, in one line; names of code as code.
 
     >>> print(ascii(_set("14 x 14, 50%")))
     '14\xa0\xd7\xa014, 50\xa0%'
+    >>> _set("blocks.5.0.se"), _set("0.5")
+    ('`blocks.5.0.se`', '0.5')
     """
     value = re.sub(r"(?<=\d) x (?=\d)", "\u00a0×\u00a0", value)
-    return re.sub(r"(?<=\d)%", "\u00a0%", value)
+    value = re.sub(r"(?<=\d)%", "\u00a0%", value)
+    name = re.fullmatch(r"[A-Za-z]\w*([.:]\w+)+", value)  # and no address
+    return f"`{value}`" if name else value
 
 
 def file_of(root: Path, name: str) -> Path:

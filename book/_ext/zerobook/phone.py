@@ -6,7 +6,7 @@ lies between two cuts is
 
     a panel     an image, a map or a chart, with the numbers and words beside its axis
     the names   of the rows, left of all panels: they are repeated in each row of the layout
-    the bar     of colours, if there is one for all: it goes where there is room
+    the bar     of colours, if there is one for all: it goes beside the last row, if there is room
 
 Where rows have no name but each panel a title, the panels are read row by row, and cut between the
 rows too.  Text in the middle, above all panels, names all of them and stays above.  A picture with
@@ -157,15 +157,17 @@ def _figure(pixels: np.ndarray, scale: float) -> np.ndarray | None:
             widths = [row.shape[1] for row in rows]
             if max(widths) <= limit:
                 steps = [round(width / (40 * scale)) for width in widths]
-                ways.append((max(steps), steps, rows))
-        for _, _, rows in sorted(ways, key=lambda way: way[:2]):
-            all_rows = _below(rows, apart)
-            if all_rows.shape[1] + bar.shape[1] <= limit and bar.shape[0] > rows[-1].shape[0]:
-                return _beside([all_rows, bar])
-            for n in reversed(range(len(rows))):
-                if rows[n].shape[1] + bar.shape[1] <= limit:
-                    rows[n] = _beside([rows[n], bar])
-                    return _below(rows, apart)
+                ways.append((max(steps), [-step for step in steps], rows))
+        ways.sort(key=lambda way: way[:2])
+        for places in (slice(-1, None), slice(-1)):  # the last row leaves most room for the bar
+            for _, _, rows in ways:
+                all_rows = _below(rows, apart)
+                if all_rows.shape[1] + bar.shape[1] <= limit and bar.shape[0] > rows[-1].shape[0]:
+                    return _beside([all_rows, bar])
+                for n in reversed(range(count)[places]):
+                    if rows[n].shape[1] + bar.shape[1] <= limit:
+                        rows[n] = _beside([rows[n], bar])
+                        return _below(rows, apart)
     return None
 
 

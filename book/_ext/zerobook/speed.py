@@ -142,14 +142,15 @@ def picture(found: dict) -> str:
     rows = [row for row in found["costs"] if row["batch"] == batch]
     with plt.rc_context({"svg.hashsalt": "zerocam", "svg.fonttype": "path", "font.size": 11}):
         fig, ax = plt.subplots(figsize=(5.4, 0.5 * len(rows) + 2), facecolor="white")
-        for who, mark, colour in zip(WHO, "osD^", INKS, strict=True):
+        for n, (who, mark, colour) in enumerate(zip(WHO, "osD^", INKS, strict=True)):
+            at = [row + (n - 1.5) / 6 for row in range(len(rows))]  # none hides another
             one = [row[who]["median"] for row in rows]
             many = [
                 row["zerocam, all"]["median"] if who == "zerocam" else extrapolated(row, who)
                 for row in rows
             ]
-            ax.plot(one, range(len(rows)), mark, color=colour, label=who)
-            ax.plot(many, range(len(rows)), mark, color=colour, markerfacecolor="white")
+            ax.plot(one, at, mark, color=colour, label=who)
+            ax.plot(many, at, mark, color=colour, markerfacecolor="white")
         ax.set_xscale("log")
         ax.axvline(1, color="0.6", linewidth=1)
         ax.set_yticks(range(len(rows)), [row["net"] for row in rows])

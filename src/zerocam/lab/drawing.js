@@ -162,7 +162,7 @@ export const LOOK = `
 .zx-equal b:last-child { text-align: right; }
 .zx-equal i { font: 700 1.2rem/1 inherit; font-style: normal; }
 .zx-class { position: relative; display: grid; grid-template-columns: 3em auto 1fr 3em; gap: .35rem; align-items: center; min-height: 1.8rem;
-  margin: 0; padding: 0 .3rem .3rem; font-size: .84rem; cursor: pointer; font-variant-numeric: tabular-nums; }
+  margin: 0; padding: 0 .3rem .3rem; font-size: .84rem; cursor: pointer; font-variant-numeric: tabular-nums; background: linear-gradient(color-mix(in srgb, currentColor 12%, transparent) 0 0) 0 calc(100% - .12rem) / 100% .26rem no-repeat; }
 .zx-class::before, .zx-class::after { content: ""; position: absolute; bottom: .12rem; height: .26rem; background: color-mix(in srgb, currentColor 62%, transparent); }
 .zx-class::before { right: 50%; width: calc(50% * var(--a, 0)); border-radius: 2px 0 0 2px; }
 .zx-class::after { left: 50%; width: calc(50% * var(--b, 0)); border-radius: 0 2px 2px 0; }

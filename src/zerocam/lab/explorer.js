@@ -442,7 +442,7 @@ export function mount(root, data) {
       [seen.order === "kept", seen.order, "order of the positions"],
       [seen.above[0] === seen.above[1], percent(seen.above[1]), `drawn above zero in B; in A ${percent(seen.above[0])}`],
     ].forEach(([held, value, name], n) => {
-      say(tiles.children[n].firstChild, `${held ? "✓" : "≠"} ${value}`);
+      say(tiles.children[n].firstChild, `${held ? "✓" : "→"} ${value}`);
       say(tiles.children[n].lastChild, name);
     });
 
