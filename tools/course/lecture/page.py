@@ -62,9 +62,9 @@ def fonts() -> str:
         faces, rest = [], path.read_text(encoding="utf-8")
         for face in re.findall(r"@font-face\s*\{[^}]*\}", rest):
             rest = rest.replace(face, "")
-            file = re.search(r"url\(([^)]*\.woff2?)\)", face)[1]
-            if any(f'"{w}"' in face or f"KaTeX_{w}." in file for w in wanted):
-                source = f"src: {_held(path.parent / file)}"
+            file = re.search(r"url\(([^)]*\.woff2?)\)", face)  # none in a font of the machine
+            if file and any(f'"{w}"' in face or f"KaTeX_{w}." in file[1] for w in wanted):
+                source = f"src: {_held(path.parent / file[1])}"
                 faces.append(re.sub(r"src:[^;}]*", lambda _, s=source: s, face))
         style += "".join(faces) + (rest if "katex" in name else "")
     return style
