@@ -57,7 +57,8 @@ async () => {
     faint: texts.filter(([t, e]) => /\w{3}/.test(t) && e.checkVisibility() && contrast(e) < 2).map(([t]) => t.slice(0, 60)),
     letters: Object.fromEntries(Object.entries(letters).map(([kind, set]) => [kind, [...set].join("")])),
     lost: [...new Set(Object.keys(letters).map(first))].filter((name) => !generic.includes(name) && !come.has(name)),
-    failed: [...document.fonts].filter((f) => f.status === "error").map((f) => f.family),
+    // "Near ...": a font of the machine, which need not have it; it stands there until ours has come.
+    failed: [...document.fonts].filter((f) => f.status === "error" && !f.family.startsWith("Near ")).map((f) => f.family),
     formulas: [...document.querySelectorAll(".math")].map((e) => !!e.querySelector(".katex-html")),
     offCentre: [...document.querySelectorAll("div.math")].filter(offCentre).map((e) => e.textContent.slice(0, 60)),
     mathErrors: [...document.querySelectorAll(".katex-error")].map((e) => e.textContent),
