@@ -521,7 +521,7 @@ class Unnamed(nn.Module):
         ("last", 48, r"\(1, 12, 12, 12\), whose positions are its axes 1 and 2: channels last .*"
                      r"pass reshape=zerocam.channels_first$"),
         ("last", 80, r"\(1, 20, 20, 12\), whose positions are its axes 1 and 2"),
-        ("attend", 16, r"\(1, 3, 16, 16\), and by changing the image we could not tell .*if it is \(N, K"),
+        ("attend", 16, r"\(1, 3, 16, 16\), and by changing the image we .*if it is \(N, K"),
         ("attend", 32, r"\(1, 3, 64, 64\), and by changing the image we could not tell"),
         ("windows", 32, r"\(1, 4, 16, 12\), and by changing the image we could not tell"),
     ],

@@ -37,9 +37,7 @@ FEW, SURE = 4, 1.2  # so few rows must answer so many times more clearly than al
 FLAT = 0.7  # tokens without a place answer so much less clearly than the others
 HELD = 2  # times the largest output: so much is held of the layers that are tried at a time
 MANY = 8  # channels that a network with channels last has at least
-UNTOLD = (
-    "by changing the image we could not tell which output axes are positions of the whole image"
-)
+UNTOLD = "by changing the image we could not tell which output axes are positions of all of it"
 
 
 _TOLD: weakref.WeakKeyDictionary[nn.Module, set[tuple[int, ...]]] = weakref.WeakKeyDictionary()
