@@ -378,7 +378,7 @@ def test_a_box_inside_the_image_is_not_drawn_over_it(box):
     where, why = zerocam.suggest_layer(model, x)
     assert where == {"layer": "body"}
     assert "not 'roi': by changing the image we could not tell" in why
-    with pytest.raises(Refused, match="positions of the whole image"):
+    with pytest.raises(Refused, match="positions of all of it"):
         layers.named_layer(model, x, "roi")
 
 
