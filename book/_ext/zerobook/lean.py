@@ -254,6 +254,7 @@ def _pictures(html: str, page: Path) -> str:
         png = page.parent / image[1]
         width, height = _size(png)
         later = ' loading="lazy"' if seen > 1 else ' fetchpriority="high"'
+        later += ' decoding="async"'  # the text is painted before a picture is unpacked
         size = f'width="{width}" height="{height}" style="--natural: {width}px'
         tag = GIVEN.sub("", image[0]).rstrip(" />")
         if not (form := _for_a_phone(png)):
