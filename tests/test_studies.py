@@ -26,6 +26,14 @@ def test_mean_and_interval_by_hand():
     half = 4.302652729911275 / 3**0.5  # t(0.975, 2) times the standard error; the std is 1
     assert result.interval("a") == pytest.approx((2 - half, 2 + half))
     assert result.interval("a", one_more=True) == pytest.approx((2 - 2 * half, 2 + 2 * half))
+    yes = Result("r", {n: {"a": float(n < 4)} for n in range(20)}, of={"a": 1})  # 4 of 20
+    z, share = 1.959963984540054, 0.2  # Wilson's interval, written out
+    middle, half = (
+        (share + z**2 / 40) / (1 + z**2 / 20),
+        z * (share * 0.8 / 20 + (z / 40) ** 2) ** 0.5,
+    )
+    half /= 1 + z**2 / 20
+    assert yes.interval("a") == pytest.approx((middle - half, middle + half))
     line = "a = 2.0; a_low = -0.5; a_high = 4.5"
     assert result.line("a", digits=1) == result.line(digits=1) == line
     assert result.line(b="a", digits=1) == line.replace("a", "b")

@@ -42,14 +42,19 @@ class Result:
     def interval(self, key: str, *, one_more: bool = False) -> tuple[float, float]:
         """The 95 % interval of the mean (Student's t); of one more seed's value with `one_more`.
 
+        Where each seed says yes or no (of[key] is 1), Wilson's interval of the share of yes.
+
         Raises `Refused` for fewer than two seeds.
         """
         with extra("lab"):
-            from scipy.stats import t
+            from scipy.stats import binomtest, t
 
         n, values = len(self.seeds), self[key]
         if n < 2:
             raise Refused("seeds", f"{n}", "2 or more for an interval", "run more seeds")
+        if self.of.get(key) == 1 and not one_more:
+            share = binomtest(round(values.sum().item()), n).proportion_ci(method="wilson")
+            return float(share.low), float(share.high)
         half = t.ppf(0.975, n - 1) * values.std().item() * (1 / n + one_more) ** 0.5
         return values.mean().item() - half, values.mean().item() + half
 
