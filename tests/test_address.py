@@ -48,10 +48,12 @@ def test_a_button_for_colab_leads_to_the_branch_of_its_own():
 @pytest.mark.parametrize("given", ["https://github.com/someone/zero", ""])
 def test_the_line_that_installs_needs_no_address(monkeypatch, given):
     monkeypatch.setattr(address, "ADDRESS", given)
-    lines = address.Install.lines(None)
-    line = lines[lines.index("```bash") + 1]
-    assert shlex.split(line)[2:] == ([f"zerocam @ git+{given}@main"] if given else ["."])
-    assert ("folder" in lines[0]) == (not given)
+    for arguments, extra in ([], ""), (["draw"], "[draw]"):
+        lines = address.Install.lines(SimpleNamespace(arguments=arguments))
+        line = lines[lines.index("```bash") + 1]
+        wanted = f"zerocam{extra} @ git+{given}@main" if given else f".{extra}"
+        assert shlex.split(line)[2:] == [wanted]
+        assert ("folder" in lines[0]) == (not given)
 
 
 @pytest.mark.parametrize("given", ["https://github.com/someone/zero.git", ""])

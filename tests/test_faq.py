@@ -3,6 +3,8 @@
 import contextlib
 import io
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -144,3 +146,16 @@ def test_the_lock_names_the_libraries_the_page_ran_with():
     lock = (BOOK.parent / "requirements.lock").read_text()
     for package in ("captum", "grad-cam", "torchcam"):
         assert f"{package}=={version(package)}" in lock
+
+
+def test_what_the_pages_name_can_be_typed_after_their_imports():
+    """`zerocam.a.b` in a paragraph exists after `import zerocam` and the imports named there."""
+    code = "import zerocam\n"
+    for page in sorted(BOOK.glob("*.md")):
+        for paragraph in page.read_text().split("\n\n"):
+            imports = re.findall(r"`(import zerocam[.\w]+)`", paragraph)
+            names = set(re.findall(r"`(zerocam(?:\.\w+)+)\(", paragraph))
+            code += "".join(f"{line}\n" for line in [*imports, *sorted(names)])
+    assert "zerocam.layers.named_layer" in code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -68,11 +68,17 @@ class LaunchLinks(Markdown):
 
 
 class Install(Markdown):
-    """The line that installs the package: from the address, or else from the book's own folder."""
+    """The line that installs the package: from the address, or else from the book's own folder.
+
+    Its argument, if it has one, is the extra that the page needs.
+    """
+
+    optional_arguments = 1
 
     def lines(self):
         """A line for a terminal, and where to type it."""
-        source = f'"zerocam @ git+{ADDRESS}@{BRANCH}"' if ADDRESS else "."
+        extra = "".join(f"[{name}]" for name in self.arguments)
+        source = f'"zerocam{extra} @ git+{ADDRESS}@{BRANCH}"' if ADDRESS else f"'.{extra}'"
         where = [] if ADDRESS else ["In the folder of the book, the one with its `README.md`:", ""]
         return [*where, "```bash", f"pip install {source}", "```"]
 
