@@ -32,7 +32,7 @@ from zerocam.methods import GRAD_CAM, Method
 from zerocam.metrics import normalise
 from zerocam.recode import rounding, softmax_rows
 from zerocam.references import spatial_mean
-from zerocam.refusals import Refused
+from zerocam.refusals import Refused, reason
 from zerocam.symmetries import KINDS, Affine, Places, Symmetry, random_symmetry
 from zerocam.targets import Classes, Target, centred, logit
 
@@ -418,10 +418,8 @@ def _maps(
             if M.ndim != 3 or len(M) != len(images(x)):
                 raise Refused("map", f"shape {tuple(M.shape)}", "(N, h, w)")
             maps[key] = M
-        except Refused as refused:
-            errors.setdefault(key, str(refused))
         except Exception as error:  # the report is about methods, and this is what this one does
-            errors.setdefault(key, f"{type(error).__name__}: {error}")
+            errors.setdefault(key, reason(error))
     return maps
 
 
