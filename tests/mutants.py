@@ -605,6 +605,8 @@ MUTANTS = [
      "test_no_probability_depends_on_it"),
     ("lab/transformer", "linear.bias += linear.weight @ norm.bias", "pass",
      "test_no_probability_depends_on_it"),
+    ("lab/transformer", "            _refuse_no_bias(*linears)", "            linears = []",
+     "test_without_biases_a_freedom_works_or_says_that_it_needs_them"),
     ("lab/transformer", "net.place += draw(17, 1)", "net.place += draw(17, len(net.token))",
      "test_no_probability_depends_on_it"),
     ("lab/transformer", "net.head.weight.mean(0)", "net.head.weight.mean(1, keepdim=True)",
