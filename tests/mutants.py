@@ -692,6 +692,7 @@ MUTANTS = [
      "test_random_draws_are_the_same_each_time_and_move_no_stream"),
     ("views", "np.random.set_state(numpy)", "pass",
      "test_random_draws_are_the_same_each_time_and_move_no_stream"),
+    ("plots", "    refuse_outside(picture)\n", "", "test_what_cannot_be_drawn_is_refused"),
     ("overlays", ".clamp(-1, 1)", "", "test_the_limit_is_the_value_of_full_colour"),
     ("overlays", "stops[low] * (1 - part) + stops[low + 1] * part", "stops[low]",
      "test_between_two_stops_lies_a_straight_line"),
