@@ -1,8 +1,10 @@
 """The audit: by hand, the table of claim B6 as measured, where methods run, errors, families."""
 
 import functools
+import random
 import re
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -134,7 +136,7 @@ def test_before_a_head_that_averages_places_move_every_method(head, seed):
     report = run(head, every, symmetries=["places"], seed=seed)
     kinds = {method: report.verdict(method, "places").kind for method in every}
     assert kinds == dict.fromkeys(every, "changes")
-    assert report.errors == {}
+    assert report.errors == report.absent == {}
 
 
 @pytest.mark.claim("P1")
@@ -147,6 +149,61 @@ def test_a_map_that_shows_no_place_is_all_that_stays():
 
 
 @pytest.mark.claim("P1")
+def test_a_method_that_raises_once_is_told_where_and_the_others_of_its_row_are_told():
+    runs = []
+
+    def flaky(model, x, target=None, *, layer):
+        runs.append(layer)
+        if len(runs) in (3, 4):  # the first is of the model as it came
+            raise RuntimeError(f"run {len(runs)}")
+        return zerocam.grad_cam(model, x, target, layer=layer, relu=False)
+
+    kinds = ["permutation", "scaling", "mixing", "shift"]
+    report = run("gap", {"flaky": flaky}, symmetries=kinds)
+    assert report.table().loc["flaky"].tolist()[:3] == ["unchanged", "error", "error"]
+    assert report.verdict("flaky", "shift").kind == "one constant"
+    assert report.errors == {"flaky": "at scaling: RuntimeError: run 3"}
+    for said in ("flaky: at scaling: RuntimeError: run 3", "by running the whole model: flaky"):
+        assert said in str(report)
+
+
+def test_a_method_may_have_the_name_of_a_symmetry():
+    def shift(model, x, target=None, *, layer):
+        raise RuntimeError("mine")
+
+    def softmax_shift(model, x, target=None, *, layer):
+        return zerocam.grad_cam(model, x, target, layer=layer, relu=False)
+
+    methods = {"shift": shift, "softmax shift": softmax_shift}
+    kinds = ["shift", "softmax shift"]
+    report = run("gap", methods, symmetries=kinds, softmax=False)
+    assert report.table(short=True).to_numpy()[0].tolist() == ["error", "n/a"]
+    assert report.verdict("softmax shift", "shift").kind == "one constant"
+    assert report.verdict("softmax shift", "softmax shift") == "does not apply"
+    assert report.errors == {"shift": "RuntimeError: mine"}
+    assert report.absent.keys() == {"softmax shift"}
+
+
+def test_a_methods_own_draws_are_no_change():
+    """A map of a noisy copy of the input, with noise from each of the three sources."""
+
+    def noisy(model, x, target=None, *, layer):
+        of_numpy = torch.tensor(np.random.normal(size=x.shape))  # noqa: NPY002
+        x = x + 0.1 * (torch.randn_like(x) + of_numpy + random.random())
+        return zerocam.grad_cam(model, x, target, layer=layer, relu=False)
+
+    model, x = Net(heads()["gap"]), images()
+    assert not torch.allclose(*(noisy(model, x, 2, layer="features") for _ in range(2)))
+    of_torch = torch.get_rng_state()
+    of_numpy = np.random.get_state()[1].tolist()  # noqa: NPY002
+    kinds = ["permutation", "mixing", "shift"]
+    report = audit.audit({"noisy": noisy}, model, x, 2, layer="features", symmetries=kinds)
+    assert report.table().loc["noisy"].tolist()[:2] == ["unchanged", "unchanged"]
+    assert report.verdict("noisy", "shift").kind == "one constant"
+    assert torch.equal(torch.get_rng_state(), of_torch)
+    assert np.random.get_state()[1].tolist() == of_numpy  # noqa: NPY002
+
+
 @pytest.mark.parametrize("head", ["conv", "flat"])
 def test_where_the_head_sees_the_order_of_positions_the_column_says_so_and_why(head):
     kinds = ["mixing", "places"]
@@ -156,7 +213,7 @@ def test_where_the_head_sees_the_order_of_positions_the_column_says_so_and_why(h
     assert set(report.table(short=True)["places"]) == {"n/a"}
     assert report.frame["places"].isna().all().all()
     assert "does not apply" not in set(report.table()["mixing"])
-    why = report.errors["places"]
+    why = report.absent["places"]
     assert re.fullmatch(r"what is .* sees the order of positions \(predictions: moved by .*\)", why)
     for shown in (str(report), report._repr_html_()):
         assert why in shown
@@ -245,7 +302,7 @@ def test_methods_of_A_and_G_share_one_pass_for_each_recoding():
         model, count = Untraceable(Net(heads()["mlp"])), []
         model.register_forward_hook(lambda *_: count.append(1))  # a hook is shared by the copies
         report = audit.audit(named, model, images(), 2, layer="inner.features")
-        assert report.errors == {}
+        assert report.errors == report.absent == {}
         assert set(report.ran_on.values()) == {"whole model"}
         return len(count)
 
@@ -260,7 +317,7 @@ def test_a_method_that_chooses_its_own_run_of_the_layer_is_asked_itself():
     """`call` and `reshape` say how to tap the network, so no shared tap will do."""
     chosen = {"first": functools.partial(zerocam.grad_cam, relu=False, call=0)}
     report = run("mlp", chosen | {"Grad-CAM": audit.METHODS["Grad-CAM"]})
-    assert report.errors == {}
+    assert report.errors == report.absent == {}
     assert report.frame.loc["first"].equals(report.frame.loc["Grad-CAM"])
 
 
@@ -426,7 +483,7 @@ def test_a_model_in_training_mode_is_left_as_it_was(untyped, named, layer, dropo
     before = {k: v.clone() for k, v in model.state_dict().items()}
     x = torch.rand(2, 1, 40, 40, generator=torch.Generator().manual_seed(0)).double()
     report = audit.audit(named, model, x, 1, layer=layer, symmetries=["mixing", "shift"])
-    assert report.errors == {}, (
+    assert report.errors == report.absent == {}, (
         "dropout draws the same at each run, so what moved is the symmetry's"
     )
     assert set(report.ran_on.values()) == {"head" if named is None else "whole model"}
@@ -453,7 +510,7 @@ def test_inference_mode_changes_nothing():
     with torch.inference_mode():
         same = audit.audit(None, model, x, 2, layer="features")
     assert same.frame.equals(expected.frame)
-    assert expected.errors.keys() == {"places"}  # what goes around the layer stays in its places
+    assert expected.absent.keys() == {"places"}  # what goes around the layer stays in its places
     assert set(expected.ran_on.values()) == set(same.ran_on.values()) == {"head"}
 
 
@@ -463,7 +520,7 @@ def test_a_single_score_has_no_softmax_shift():
     model = Net(nn.Sequential(*heads()["gap"][:2], nn.Linear(K, 1).double()))
     report = audit.audit(None, model, images(), layer="features")
     assert list(report.frame.columns.unique(0)) == list(symmetries.KINDS)
-    assert "got one score" in report.errors["softmax shift"]
+    assert "got one score" in report.absent["softmax shift"]
     assert set(report.table()["softmax shift"]) == {"does not apply"}
     assert report.verdict("Grad-CAM", "mixing") == "unchanged"
 
@@ -532,7 +589,7 @@ def test_the_laws_hold_on_the_families_of_torchvision(name):
     x = torch.randn(1, 3, 96, 96)
     where, _ = zerocam.suggest_layer(model, x)
     report = audit.audit(FEW, model, x, 7, **where, symmetries=["mixing", "shift"])
-    assert report.errors == {}
+    assert report.errors == report.absent == {}
     assert set(report.ran_on.values()) == {"head"}
     assert report.verdict("Grad-CAM", "mixing") == "unchanged"
     assert report.verdict("Grad-CAM", "shift").startswith("one constant")
@@ -545,7 +602,7 @@ def test_the_trained_imagenet_network_gives_the_same_table(untyped):  # tracing 
     model = imagenet.efficientnet_lite0()
     x = imagenet.imagenet_input(pictures.photograph("chelsea"))[None]
     report = audit.audit(None, model, x, layer="features")
-    assert report.errors == {}
+    assert report.errors == report.absent == {}
     assert set(report.ran_on.values()) == {"head"}
     got = {name: tuple(v.split(" (")[0] for v in row) for name, row in report.table().T.items()}
     assert got == {name: tuple(WORD[v] for v in row) for name, row in GAP.items()}
@@ -921,7 +978,7 @@ def test_the_softmax_shift_goes_into_the_layer_that_the_scores_are_read_from(nam
     W = head.fc.weight.detach()
     head.v = symmetries.random_symmetry("softmax shift", W[0].numel(), 0, W.std().item()).v
     expected = audit.compare(before, SIGNED["map"](model, x, 2, layer="features"))
-    assert found is not None, report.errors
+    assert found is not None, report.absent
     assert found.map == pytest.approx(expected.map, rel=1e-6, abs=1e-9)
     assert (found.map > 0.01) == (head.share > 0)
     assert report.rows == where.replace("features", "head.fc")
@@ -1014,8 +1071,8 @@ def test_where_no_softmax_shift_exists_the_column_says_so_and_the_others_stand(n
     make, why = NONE[name]
     model, x = Net(make()), images() / 8
     report = audit.audit(SIGNED, model, x, layer="features")
-    assert why in report.errors["softmax shift"]
-    assert "have no such freedom" in report.errors["softmax shift"]
+    assert why in report.absent["softmax shift"]
+    assert "have no such freedom" in report.absent["softmax shift"]
     assert report.verdict("map", "softmax shift") == "does not apply"
     assert report.rows is None
     assert "softmax=False" not in str(report)
@@ -1030,7 +1087,7 @@ def test_where_no_softmax_shift_exists_the_column_says_so_and_the_others_stand(n
 def test_scores_that_are_not_read_through_a_softmax_have_no_softmax_shift():
     """Several labels and a regression have linear heads too: only who asks can say so."""
     report = run("gap", SIGNED, softmax=False)
-    assert report.errors["softmax shift"].startswith("the scores are not read by a softmax")
+    assert report.absent["softmax shift"].startswith("the scores are not read by a softmax")
     assert report.verdict("map", "softmax shift") == "does not apply"
     assert run("gap", SIGNED).verdict("map", "softmax shift").kind == "changes"
 
@@ -1075,7 +1132,7 @@ def test_a_drawn_shift_that_moves_a_prediction_is_a_column_that_says_so():
         model = Net(ended(torch.relu)())
         model.head.fc.bias.data += 6
         report = audit.audit(SIGNED, model, images() / 8, 0, layer="features", seed=seed)
-        said.append(report.errors.get("softmax shift", ""))
+        said.append(report.absent.get("softmax shift", ""))
         assert (report.rows is None) == bool(said[-1])
         assert report.verdict("map", "mixing") == "unchanged"
     assert any("predictions: moved by" in why for why in said), said

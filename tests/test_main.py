@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 import zerocam
-from zerocam import cases, cli, hooks, imagenet, metrics, plots, targets
+from zerocam import cases, cli, folders, hooks, imagenet, metrics, plots, targets
 from zerocam.cli import load_model, main, torchvision_input
 from zerocam.lab.pictures import photograph
 from zerocam.photos import read_photo
@@ -192,7 +192,19 @@ class Dazzled(nn.Module):
         self.net = tiny()
 
     def forward(self, x):
-        return self.net(x) + (x[:, 0].max() - x[:, 0].min()).log()
+        return self.net(x) + self.spread(x)[:, None].log()
+
+    def spread(self, x):
+        return x[:, 0].amax((1, 2)) - x[:, 0].amin((1, 2))
+
+
+class Narrow(Dazzled):
+    """Raises for an even photograph."""
+
+    def forward(self, x):
+        if not self.spread(x).all():
+            raise RuntimeError("an even picture")
+        return self.net(x)
 
 
 def silent() -> nn.Module:
@@ -778,7 +790,7 @@ def test_a_folder_gives_the_numbers_of_each_photograph_whatever_the_batch(
         outs = [w for o in out for w in ("--out", o)]
         assert main([*words, "--batch", batch, *outs]) == 0
         printed, progress = capsys.readouterr()
-        assert "2 of 7 files cannot be read; the table says why" in printed
+        assert "2 of 7 files give no map; the table says why" in printed
         assert "photographs: " in progress
         table = pd.read_csv(out[0])
         assert table.photo.tolist() == [*(f"{i}.png" for i in range(5)), "half.jpg", "phone.HEIC"]
@@ -824,14 +836,71 @@ def test_a_map_more_of_a_photograph_costs_one_pass(photo, tmp_path, capsys):
     assert passes_of([*words, "--class", "1"]) - passes_of(words) == 1
 
 
+def even(place: Path, size: int = 48) -> None:
+    Image.new("RGB", (size, size)).save(place)
+
+
 @pytest.mark.parametrize("options", [[], ["--class", "0", "--target", "centred"]])
-def test_a_folder_of_scores_that_are_not_finite_is_refused(folder, tmp_path, capsys, options):
-    (tmp_path / "0.png").write_bytes((folder / "0.png").read_bytes())
-    Image.new("RGB", (48, 48)).save(tmp_path / "1.png")
+@pytest.mark.parametrize("batch", ["1", "2", "16"])
+@pytest.mark.parametrize("bad", [0, 1, 3])
+def test_a_photograph_without_a_map_says_why_and_the_others_go_on(
+    folder, tmp_path, capsys, options, batch, bad
+):
+    for i in range(4):
+        (tmp_path / f"{i}.png").write_bytes((folder / f"{i}.png").read_bytes())
+    even(tmp_path / f"{bad}.png")
+    outs = [str(tmp_path / name) for name in ("t.csv", "t.npz")]
     words = ["map", str(tmp_path), "--model", "test_main:Dazzled", "--layer", "net.1"]
-    words += ["--size", "48", "--batch", "1", "--out", str(tmp_path / "m.csv")]
-    assert main([*words, *options]) == 1
-    assert "scores: got NaN or inf for image [0]" in capsys.readouterr().err
+    words += ["--size", "48", "--batch", batch, "--out", outs[0], "--out", outs[1]]
+    assert main([*words, *options]) == 0
+    assert "1 of 4 files give no map; the table says why" in capsys.readouterr().out
+    table, well = pd.read_csv(outs[0]), [f"{i}.png" for i in range(4) if i != bad]
+    assert table.photo.tolist() == [f"{i}.png" for i in range(4)]
+    assert table.highest.isna().tolist() == [i == bad for i in range(4)]
+    assert table.note[bad].startswith("scores: got NaN or inf for image [0]")
+    assert np.load(outs[1])["photos"].tolist() == well
+    for M, name in zip(np.load(outs[1])["maps"], well, strict=True):
+        x = torchvision_input(read_photo(tmp_path / name, 48))
+        y = Dazzled().eval()(x)[0]
+        target = targets.centred(0) if options else int(y.argmax())
+        wanted = zerocam.grad_cam(Dazzled().eval(), x, target, layer="net.1", relu=False)[0]
+        torch.testing.assert_close(torch.tensor(M), wanted)
+
+
+def test_a_photograph_that_the_model_fails_at_has_its_note(folder, tmp_path, capsys):
+    """Raised by the model, in words of its own."""
+    (tmp_path / "0.png").write_bytes((folder / "0.png").read_bytes())
+    even(tmp_path / "1.png", 24)
+    words = ["map", str(tmp_path), "--model", "test_main:Narrow", "--layer", "net.1"]
+    words += ["--size", "24", "--whole", "--out", str(tmp_path / "m.csv")]
+    assert main(words) == 0
+    assert pd.read_csv(tmp_path / "m.csv").note[1] == "RuntimeError: an even picture"
+    (tmp_path / "0.png").unlink()
+    assert main(words) == 1  # the first of all: for all we know it is the model
+    assert "model: got RuntimeError, an even picture (test_main.py" in capsys.readouterr().err
+
+
+def test_a_tile_that_cannot_be_drawn_leaves_no_row_behind(folder, monkeypatch):
+    made, view = [], folders.view
+
+    def failing(*args):
+        made.append(args)
+        if len(made) in (2, 3):  # the second photograph, in the batch and alone
+            raise ValueError("no tile")
+        return view(*args)
+
+    monkeypatch.setattr(folders, "view", failing)
+    files, network = [folder / f"{i}.png" for i in range(3)], load_model("test_main:tiny")
+    album = folders.explain_folder(network, files, layer="1", size=48)
+    assert [row["photo"] for row in album.rows] == ["0.png", "1.png", "2.png"]
+    assert [row.get("note") for row in album.rows] == ["", "ValueError: no tile", ""]
+    assert len(album.maps) == len(album.tiles) == 2
+
+
+def test_settings_that_fail_are_told_at_the_first_photograph(folder, capsys):
+    words = ["map", str(folder), "--model", "test_main:tiny", "--size", "48", "--layer", "nosuch"]
+    assert main(words) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("zerocam: layer: got 'nosuch'")
 
 
 def test_a_folder_is_recorded_as_a_single_map_is(folder, tmp_path, capsys):
@@ -882,7 +951,7 @@ def test_a_sheet_has_one_scale_and_ends(folder, tmp_path, capsys, monkeypatch):
     ("keep", "words", "message"),
     [
         ([], [], "without an image file"),
-        (["half.jpg", "phone.HEIC"], [], "got 2 files, none of which can be read"),
+        (["half.jpg", "phone.HEIC"], [], "got 2 files, none of which gives a map"),
         (["0.png"], ["--class", "0", "--class", "1"], "wanted one model and one class"),
         (["0.png"], ["--out", "a.json"], "ends in .csv, .png, .npz, for a folder"),
     ],

@@ -123,6 +123,8 @@ def test_a_row_has_one_scale():
         (lambda ax: plots.show_map(ax, M, limit=-1.0), "limit: got -1.0, wanted a size"),
         (lambda ax: plots.show_image(ax, torch.zeros(2, 3, 4, 4)), "one image, not a batch"),
         (lambda ax: plots.row(IMAGE, {}), "maps: got none"),
+        (lambda ax: plots.overlay(ax, 0 * IMAGE + 255, M), "image: got values from 255 to 255,"),
+        (lambda ax: plots.row(0 * IMAGE - 1, {"a": M}), "from -1 to -1, wanted 0 to 1; divide"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(ax, draw, message):

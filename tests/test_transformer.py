@@ -17,6 +17,7 @@ import zerocam
 from zerocam.hooks import hooked, tokens_to_map
 from zerocam.lab import studies, transformer
 from zerocam.lab.transformer import FREEDOMS, REFERENCES, DigitTransformer
+from zerocam.refusals import Refused
 
 GRID = tokens_to_map(4, 4, skip=1)
 
@@ -199,8 +200,18 @@ def test_where_the_output_would_change_nothing_is_moved(make):
 
 @pytest.mark.claim("T1")
 def test_in_32_bits_a_large_move_is_rounding():
-    attention = nn.MultiheadAttention(8, 2)
-    transformer.move_value_bias(attention, 256 * random(8, seed=3).float())
+    torch.manual_seed(0)
+    attention = nn.MultiheadAttention(8, 2).eval()
+    u, t = random(3, 5, 8, seed=4).float(), 256 * random(8, seed=3).float()
+    values, written = (
+        p.detach().clone() for p in (attention.in_proj_bias, attention.out_proj.bias)
+    )
+    before = attention(u, u, u)[0]
+    transformer.move_value_bias(attention, t)
+    torch.testing.assert_close(attention.in_proj_bias - values, torch.cat([torch.zeros(16), t]))
+    assert (attention.out_proj.bias - written).abs().max() > 100
+    gap = (attention(u, u, u)[0] - before).abs().max()
+    assert 1e-6 < gap < 1e-3  # more than 1e-7, the rounding of the answer itself, and no more
 
 
 # ---- taking heads away --------------------------------------------------------------------------
@@ -209,10 +220,11 @@ def test_in_32_bits_a_large_move_is_rounding():
 def test_a_head_that_nothing_reads_costs_nothing_and_the_others_do(net, data):
     deaf = copy.deepcopy(net)
     deaf.blocks[1].attention.out.weight.data[:, 16:24] = 0  # head 7 of 8
+    before = deaf(data[0])
     lost = losses(deaf, data, REFERENCES["zero"])
     assert lost[6] == 0
     assert (lost.abs() > 1e-6).tolist() == [i != 6 for i in range(8)]
-    torch.testing.assert_close(deaf(data[0]), deaf(data[0]))  # no hook was left behind
+    assert torch.equal(deaf(data[0]), before)  # no hook was left behind
     assert losses(net, data, lambda z, known: z).abs().max() == 0
 
 
@@ -320,6 +332,21 @@ def test_no_probability_depends_on_it(net, data, name):
 
 
 @pytest.mark.claim("T5")
+@pytest.mark.parametrize("name", FREEDOMS)
+def test_without_biases_a_freedom_works_or_says_that_it_needs_them(data, name):
+    bare = DigitTransformer(bias=False, seed=1)
+    with torch.no_grad():  # so that there is something to fold
+        for i, norm in enumerate(m for m in bare.modules() if isinstance(m, nn.LayerNorm)):
+            norm.weight.add_(0.3 * random(32, seed=i)), norm.bias.add_(random(32, seed=i + 9))
+    if name in ("query and key", "value and output", "mean direction", "centred head"):
+        gap = transformer.rewritten(bare, name)(data[0]).softmax(1) - bare(data[0]).softmax(1)
+        assert gap.abs().max() < 1e-9
+    else:
+        with pytest.raises(Refused, match=r"got one without biases, wanted .*; this "):
+            transformer.rewritten(bare, name)
+
+
+@pytest.mark.claim("T5")
 def test_what_each_freedom_touches(net):
     def touched(name):
         other = transformer.rewritten(net, name)
@@ -348,11 +375,13 @@ def test_what_each_freedom_touches(net):
         ("value bias", True),
         ("value and output", True),
         ("key bias", True),
+        ("LayerNorm folded", True),
         ("mean direction", False),
     ],
 )
 def test_rms_norm_keeps_them_but_for_the_mean_direction(data, name, keeps):
     model = DigitTransformer(norm=nn.RMSNorm, seed=1)
+    model.norm.weight.data += 0.3 * random(32)
     gap = (transformer.rewritten(model, name)(data[0]) - model(data[0])).abs().max()
     assert gap < 1e-9 if keeps else gap > 0.01
 

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2 as T
@@ -202,12 +203,15 @@ def test_an_input_without_any_difference_is_drawn_black():
 
 def test_random_draws_are_the_same_each_time_and_move_no_stream():
     def jittered(photo):
-        return photo[None] * (1 + torch.rand(1) + random.random())
+        of_numpy = np.random.rand()  # noqa: NPY002
+        return photo[None] * (1 + torch.rand(1) + random.random() + of_numpy)
 
     torch_before, python_before = torch.get_rng_state(), random.getstate()
+    numpy_before = np.random.get_state()[1].tolist()  # noqa: NPY002
     assert torch.equal(prepared(jittered, PHOTO), prepared(jittered, PHOTO))
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert random.getstate() == python_before
+    assert np.random.get_state()[1].tolist() == numpy_before  # noqa: NPY002
 
     def broken(photo):
         random.random()
@@ -216,6 +220,7 @@ def test_random_draws_are_the_same_each_time_and_move_no_stream():
     with pytest.raises(RuntimeError, match="mine"):
         prepared(broken, PHOTO)
     assert random.getstate() == python_before
+    assert np.random.get_state()[1].tolist() == numpy_before  # noqa: NPY002
 
 
 def test_a_view_without_a_place_changes_nothing():

@@ -32,9 +32,10 @@ from zerocam.methods import GRAD_CAM, Method
 from zerocam.metrics import normalise
 from zerocam.recode import rounding, softmax_rows
 from zerocam.references import spatial_mean
-from zerocam.refusals import Refused
+from zerocam.refusals import Refused, reason
 from zerocam.symmetries import KINDS, Affine, Places, Symmetry, random_symmetry
 from zerocam.targets import Classes, Target, centred, logit
+from zerocam.views import same_draws
 
 if TYPE_CHECKING:
     import pandas  # of the extra `draw`: at run time only where a table is made
@@ -168,7 +169,8 @@ class AuditReport:
     """What moved, per method and symmetry.
 
         changes    {method: {symmetry: `Change`}}; None for a map that could not be made
-        errors     {name: message} for methods that raised, and symmetries the model does not have
+        errors     {method: message} for methods that raised, and at which symmetry first
+        absent     {symmetry: reason} for symmetries that the model does not have
         ran_on     {method: "head" or "whole model"}
         tolerance  {method: relative change that counts as rounding, from the format of its map}
         uncut      why none was run on the head alone; None if the model was cut at the layer
@@ -182,12 +184,13 @@ class AuditReport:
     >>> report = audit(GRAD_CAM, net, x, 0, layer="0", symmetries=["scaling", "softmax shift"])
     >>> report.verdict("grad_cam", "scaling").kind, report.ran_on
     ('unchanged', {'grad_cam': 'head'})
-    >>> report.errors["softmax shift"].partition(";")[0]
+    >>> report.absent["softmax shift"].partition(";")[0]
     'no common shift of the scores: no layer with a row for each score'
     """
 
     changes: Mapping[str, Mapping[str, Change | None]]
     errors: dict[str, str]
+    absent: dict[str, str]
     ran_on: dict[str, str]
     tolerance: dict[str, float]
     seed: int
@@ -220,10 +223,10 @@ class AuditReport:
         known = [q for q in QUANTITIES if q != "constant"]
         if of not in known:
             raise Refused("of", f"{of!r}", f"one of {', '.join(known)}")
-        if symmetry in self.errors:
+        if symmetry in self.absent:
             return Verdict("does not apply")
         change = self.changes[method][symmetry]
-        if change is None or method in self.errors:
+        if change is None:
             return Verdict("error")
         amount = getattr(change, of)
         if of in ("argmax", "mask"):
@@ -254,7 +257,7 @@ class AuditReport:
         return [[self.verdict(m, s, of, rounding) for s in self.symmetries] for m in self.changes]
 
     def _notes(self) -> list[str]:
-        went = [m for m in self.ran_on if m not in self.errors]
+        went = [m for m, row in self.changes.items() if any(row.values()) or m not in self.errors]
         whole = [m for m in went if self.ran_on[m] != "head"]
         head = [m for m in went if self.ran_on[m] == "head"]
         rounding = " or ".join(f"{t:.0e}" for t in sorted(set(self.tolerance.values())))
@@ -263,7 +266,7 @@ class AuditReport:
         notes += [f"by running the whole model: {'; '.join(whole)}"] if whole else []
         notes += [f"not cut at the layer: {self.uncut}"] if self.uncut else []
         notes += [f"softmax shift of the rows of {self.rows!r}: {ONLY}"] if self.rows else []
-        return notes + [f"{method}: {message}" for method, message in self.errors.items()]
+        return notes + [f"{k}: {said}" for d in (self.absent, self.errors) for k, said in d.items()]
 
     def __str__(self) -> str:
         return self._text(rounding=True)
@@ -329,13 +332,14 @@ def audit(
     symmetries: {name: symmetry}, names from `zerocam.symmetries.KINDS`, or None for one random
     draw of each kind, from `seed`, with shifts of the size of the layer's activations.  A kind that
     the model does not have, as "places" where the head sees the order of positions, or that moves a
-    prediction, is a column that does not apply, with the reason in `errors`.  softmax: False where
+    prediction, is a column that does not apply, with the reason in `absent`.  softmax: False where
     the scores are not read through a softmax (several labels, a regression, an embedding): such a
     model has no softmax shift, and nobody can tell that from its scores.  `progress` shows a bar.
     The predicted classes are found once, on the model as it came.
 
     Changes are relative to the largest absolute value of each image's map.  A method that raises
-    is reported with its message.  The model is left as it was.
+    is reported with its message.  Each run of a method draws the same from torch, NumPy and
+    Python, so that its own dice are no change.  The model is left as it was.
 
     Raises `Refused` as `grad_cam` does, and for a symmetry of your own that moves a prediction.
 
@@ -359,8 +363,9 @@ def audit(
         target = y.argmax(1)
     places = {key: head if head and m.needs != "image" else whole for key, m in named.items()}
     softmax = softmax and _linear_in_a_common_gain(y, target)
-    drawn, errors, rows = _drawn(symmetries, first, A, seed, reshape, softmax)
+    drawn, absent, rows = _drawn(symmetries, first, A, seed, reshape, softmax)
 
+    errors: dict[str, str] = {}
     before = _maps(named, places, x, target, reshape, errors)
     changes: dict[str, dict[str, Change | None]] = {key: {} for key in named}
     for kind, symmetry in tqdm(drawn.items(), "symmetries", disable=not progress):
@@ -371,21 +376,23 @@ def audit(
             if isinstance(symmetries, Mapping):
                 raise
             recoded = {}
-            errors[kind] = WHY.get(kind, "{}").format(f"{refused.what}: {refused.why}")
+            absent[kind] = WHY.get(kind, "{}").format(f"{refused.what}: {refused.why}")
         if recoded:
             there = {key: recoded[place] for key, place in places.items()}
-            after = _maps({key: named[key] for key in before}, there, x, target, reshape, errors)
+            left = {key: named[key] for key in before}
+            after = _maps(left, there, x, target, reshape, errors, f"at {kind}: ")
         for key in named:
             changes[key][kind] = compare(before[key], after[key]) if key in after else None
     return AuditReport(
         changes,
         errors,
+        absent,
         {key: "head" if place is head else "whole model" for key, place in places.items()},
         {key: rounding(before[key].dtype if key in before else images(x).dtype) for key in named},
         seed,
         name,
         uncut if any(m.needs != "image" for m in named.values()) else None,
-        find_layer(model, rows)[0] if rows and "softmax shift" not in errors else None,
+        find_layer(model, rows)[0] if rows and "softmax shift" not in absent else None,
     )
 
 
@@ -396,8 +403,9 @@ def _maps(
     target: Target | Classes,
     reshape: Reshape | None,
     errors: dict[str, str],
+    at: str = "",
 ) -> dict[str, Float[Tensor, "N h w"]]:
-    """Each method's maps at its place; what made others fail goes into `errors`.
+    """Each method's maps at its place; what made others fail goes into `errors`, with the words at.
 
     Methods made of A and G alone share one tap at each place.
     """
@@ -413,15 +421,14 @@ def _maps(
                     )
                 M = method.of(taps[place]).to(images(x).dtype)
             else:
-                M = method(place.model, place.x, target, layer=place.layer, reshape=reshape)
+                with same_draws(images(x).device):
+                    M = method(place.model, place.x, target, layer=place.layer, reshape=reshape)
             M = torch.as_tensor(M).detach()
             if M.ndim != 3 or len(M) != len(images(x)):
                 raise Refused("map", f"shape {tuple(M.shape)}", "(N, h, w)")
             maps[key] = M
-        except Refused as refused:
-            errors.setdefault(key, str(refused))
         except Exception as error:  # the report is about methods, and this is what this one does
-            errors.setdefault(key, f"{type(error).__name__}: {error}")
+            errors.setdefault(key, at + reason(error))
     return maps
 
 
@@ -504,7 +511,7 @@ def _drawn(
     if isinstance(symmetries, Mapping):
         return dict(symmetries), {}, None
     drawn: dict[str, Symmetry | None] = {}
-    errors: dict[str, str] = {}
+    absent: dict[str, str] = {}
     rows = None
     for kind in KINDS if symmetries is None else symmetries:
         K, size = A.shape[1], A.square().mean().sqrt().item()
@@ -514,7 +521,7 @@ def _drawn(
                     raise Refused(kind, why="the scores are not read by a softmax", mend=MOVES)
                 rows = softmax_rows(first.model, first.x)
             except Refused as refused:
-                drawn[kind], errors[kind] = None, f"{refused.why}; {refused.mend}"
+                drawn[kind], absent[kind] = None, f"{refused.why}; {refused.mend}"
                 continue
             K, size = rows.weight[0].numel(), rows.weight.std().item()
         shift, mixing = drawn.get("shift"), drawn.get("mixing")
@@ -525,4 +532,4 @@ def _drawn(
             drawn[kind] = shift @ mixing  # the same draw, not factorised twice
         else:
             drawn[kind] = random_symmetry(kind, K, seed, size)
-    return drawn, errors, rows
+    return drawn, absent, rows

@@ -173,8 +173,8 @@ def draw_folder(
     assert album.first is not None
     print("\n".join(album.first.lines()))
     print(f"{len(album.maps)} maps, target {args.target}, zero: {args.reference}")
-    if unread := len(files) - len(album.maps):
-        print(f"{unread} of {len(files)} files cannot be read; the table says why")
+    if without := len(files) - len(album.maps):
+        print(f"{without} of {len(files)} files give no map; the table says why")
     if len(album.maps) > SHEET:
         print(f"the sheet shows the first {SHEET}")
     outs = args.out or ["maps.csv", "maps.png"]

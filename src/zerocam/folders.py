@@ -13,19 +13,20 @@ from tqdm.auto import tqdm
 
 from zerocam.cases import Case, Photo, drawing, explain_all, kind_of_score, look, shown, text
 from zerocam.networks import Network, class_number
-from zerocam.refusals import Refused
+from zerocam.refusals import Refused, reason
 from zerocam.views import view
 
 SHEET = 100  # photographs on a contact sheet: more would be too small to see, and fill the memory
 COLUMNS = ("photo", "class", "name", "score", "score_is", "highest", "row", "column", "lowest",
            "sum", "positive", "blank", "note", "sha256")  # fmt: skip
+OF_ONE = ("activations", "gradients", "scores")  # refused of one photograph: they are not finite
 
 
 @dataclass
 class Album:
     """What a folder gave: a row of the table for each photograph, and the first tiles.
 
-    rows: `COLUMNS`, for the photographs that could not be read the note alone.
+    rows: `COLUMNS`; of a photograph without a map the name and the note alone.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -39,6 +40,9 @@ class Album:
         """One photograph's row, map and tile."""
         names = network.class_names(len(y))
         named = names[c] if names else ""
+        if len(self.tiles) < SHEET:
+            seen = view(network.prepare, photo.pixels, x[None])
+            self.tiles.append((f"{photo.name}\n{c} {named}", seen.darkened(), seen.lay(M)))
         row, column = divmod(int(M.argmax()), M.shape[1])
         values = [float(v) for v in (M.max(), M.min(), M.sum(), (M > 0).float().mean())]
         self.rows.append(dict(zip(COLUMNS, [
@@ -46,9 +50,6 @@ class Album:
             *values[1:], blank, "; ".join(photo.lines()), photo.sha256], strict=True)))  # fmt: skip
         self.maps.append(M.numpy())
         self.limit = max(self.limit, float(M.abs().max()))
-        if len(self.tiles) < SHEET:
-            seen = view(network.prepare, photo.pixels, x[None])
-            self.tiles.append((f"{photo.name}\n{c} {named}", seen.darkened(), seen.lay(M)))
 
     def write(self, out: str, record: dict[str, Any]) -> None:
         """The table (.csv), the sheet (.png), or the maps and names (.npz)."""
@@ -102,24 +103,39 @@ def explain_folder(
     """The maps of many photographs, at one layer: the one named, or suggested for the first.
 
     batch: how many at once; photographs of different sizes go alone.  read: as `Photo.read` takes
-    it.  A photograph that cannot be read has its reason in the table, and the others go on.
+    it.  A photograph that cannot be read, that gives NaN or inf, or that fails after another has
+    its map, has its reason in the table, and the others go on.  What else fails is the settings'.
     """
     album = Album()
+
+    def add(photos: list[Photo]) -> None:
+        album.first = first = album.first or look(network, photos[0], c, layer, call)
+        number = class_number(c, network.class_names(len(first.y)))
+        x = torch.cat([shown(network, photo)[:1] for photo in photos])
+        y, M, blank = explain_all(first, x, number, target, reference)
+        for i, photo in enumerate(photos):
+            asked = int(y[i].argmax()) if number is None else number
+            album.add(photo, network, x[i], y[i], asked, M[i], blank[i])
+
     with tqdm(total=len(files), desc="photographs", unit="photo") as bar:
         for photos in _batches(files, 1 if read.get("whole") else batch, album, read):
-            if album.first is None:
-                album.first = look(network, photos[0], c, layer, call)
-                number = class_number(c, network.class_names(len(album.first.y)))
-            x = torch.cat([shown(network, photo)[:1] for photo in photos])
-            y, M, blank = explain_all(album.first, x, number, target, reference)
-            for i, photo in enumerate(photos):
-                asked = int(y[i].argmax()) if number is None else number
-                album.add(photo, network, x[i], y[i], asked, M[i], blank[i])
+            done = len(album.maps)
+            try:
+                add(photos)
+            except Exception:  # whatever the model and prepare raise, for one of them or for all
+                for photo in photos[len(album.maps) - done :]:
+                    try:
+                        add([photo])
+                    except Exception as error:
+                        if not (album.maps or getattr(error, "what", "") in OF_ONE):
+                            raise
+                        album.rows.append({"photo": photo.name, "note": reason(error)})
             bar.update(len(photos))
-    if album.first is None:
-        raise Refused("photo", f"{len(files)} files, none of which can be read", "image files",
+    if album.first is None or not album.maps:
+        raise Refused("photo", f"{len(files)} files, none of which gives a map", "image files",
                       album.rows[0]["note"])  # fmt: skip
-    album.rows.sort(key=lambda row: row["photo"])
+    order = {file.name: i for i, file in enumerate(files)}
+    album.rows.sort(key=lambda row: order[row["photo"]])
     return album
 
 

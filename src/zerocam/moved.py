@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any
 
-LAYERS, NETS = "zerocam.layers", "zerocam.lab.nets"
+LAYERS, NETS, STUDIES = "zerocam.layers", "zerocam.lab.nets", "zerocam.lab.studies"
 HOOKS = ("Tap", "activations", "channel_axis", "channels_first", "find_layer", "tokens_to_map")
 PEERS = ("captum_method", "pytorch_grad_cam_method", "torchcam_method")
 RECODE = ("BorderWarning", "last_linear", "reparametrize", "rounding", "softmax_rows")
@@ -22,7 +22,12 @@ MOVED: dict[str, dict[str, str]] = {  # old module: {name: new module}, "" for a
     "zerocam.cam": dict.fromkeys(HOOKS, "zerocam.hooks"),
     "zerocam.checks": {"": "zerocam.lab.exercises"},
     "zerocam.encodings": {"": "zerocam.lab.encodings"},
-    "zerocam.experiments": {"": "zerocam.lab.studies"},
+    "zerocam.experiments": {
+        "": STUDIES,
+        "Numbers": f"{STUDIES}.result",
+        "Study": f"{STUDIES}.runner",
+        "main": f"{STUDIES}.__main__",
+    },
     "zerocam.explorer": {"": "zerocam.lab.explorer"},
     "zerocam.heads": {"": "zerocam.shortcuts"},
     "zerocam.ledger": {"": "zerocam.lab.ledger"},

@@ -56,6 +56,14 @@ def drawn(grey: Any) -> Any:
     return DARK * np.clip(1 - (g + 0.04) / (g_around + 0.04), 0, 1)
 
 
+def refuse_outside(photo: Any) -> None:
+    """`Refused` for an image, a tensor or an array, with values outside 0 to 1."""
+    if not (photo.min() >= 0 and photo.max() <= 1):
+        got = f"values from {photo.min():.3g} to {photo.max():.3g}"
+        mend = "divide bytes by 255; pass the photograph, not the input made of it"
+        raise Refused("image", got, "0 to 1", mend)
+
+
 def overlay(image: Any, M: Any, *, limit: float | None = None) -> "Image":
     """c = (1 - d) colour(M): a map in its colours, and its image over it as a pencil drawing, d.
 
@@ -90,10 +98,7 @@ def overlay(image: Any, M: Any, *, limit: float | None = None) -> "Image":
     if photo.ndim not in (2, 3) or (photo.ndim == 3 and len(photo) not in (1, 3)):
         wanted = "(3, H, W), (1, H, W) or (H, W)"
         raise Refused("image", f"shape {tuple(photo.shape)}", wanted, "pass one image, not a batch")
-    if not (photo.min() >= 0 and photo.max() <= 1):
-        got = f"values from {photo.min():.3g} to {photo.max():.3g}"
-        mend = "divide bytes by 255; pass the photograph, not the input made of it"
-        raise Refused("image", got, "0 to 1", mend)
+    refuse_outside(photo)
     bound = float(m.abs().max() if limit is None else limit) or 1.0  # zeros are drawn white
     if not bound > 0:
         raise Refused("limit", f"{limit}", "a size, 0 or above")

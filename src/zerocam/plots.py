@@ -17,7 +17,7 @@ import numpy as np
 from zerocam.extras import extra
 from zerocam.overlays import BLUE as BLUE
 from zerocam.overlays import RED as RED
-from zerocam.overlays import STOPS, drawn
+from zerocam.overlays import STOPS, drawn, refuse_outside
 from zerocam.refusals import Refused
 
 with extra("draw"):
@@ -151,7 +151,7 @@ def overlay(ax: Axes, image: Any, M: Any, limit: float | None = None) -> Any:
     and only what the pencil draws is darker.  Of an image of one channel, a page with ink, the
     outline is drawn, where it crosses one half.  A dashed line is where the map crosses zero.
     The map is enlarged smoothly to the image.  Returns the artist, for `colour_bar`.  Raises
-    `Refused` as `show_map` does.
+    `Refused` as `show_map` does, and for an image outside 0 to 1.
 
     >>> fig, ax = plt.subplots()
     >>> overlay(ax, np.zeros((3, 8, 12)), np.array([[-2.0, 0.0, 1.0]]), 4.0).get_clim()
@@ -159,6 +159,7 @@ def overlay(ax: Axes, image: Any, M: Any, limit: float | None = None) -> Any:
     >>> plt.close(fig)
     """
     picture, array = _array(image, (2, 3), "image"), _array(M, (2,), "map")
+    refuse_outside(picture)
     grey = picture.mean(0) if picture.ndim == 3 else picture
     height, width = grey.shape
     extent = (0, width, height, 0)

@@ -50,3 +50,12 @@ class LayerRefused(Refused):
     zerocam.refusals.LayerRefused: layer '1': got output of shape (1, 4), wanted (N, K, h, w); \
 choose a layer before the pooling
     """
+
+
+def reason(error: Exception) -> str:
+    """A refusal as it is, any other error with its kind.
+
+    >>> reason(Refused("x", "one", "two")), reason(ZeroDivisionError("by zero"))
+    ('x: got one, wanted two', 'ZeroDivisionError: by zero')
+    """
+    return str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"

@@ -13,13 +13,17 @@ to right.  Likewise v from `down`.  That prepare is of this kind is tried on the
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
+
+from zerocam.hooks import forked
 
 Prepare = Callable[[Tensor], Tensor]
 AffineMatrix = Float[Tensor, "2 3"]  # (column, row) from 0 to 1 -> the same elsewhere
@@ -80,8 +84,30 @@ def coordinates(photo: Float[Tensor, "ch H W"]) -> tuple[Tensor, Tensor]:
     return across.expand(3, H, W).clone(), down[:, None].expand(3, H, W).clone()
 
 
+@contextmanager
+def same_draws(device: torch.device, seed: int = 0) -> Iterator[None]:
+    """Seed torch, Python and NumPy, and put their random states back at the end.
+
+    >>> def draw():
+    ...     with same_draws(torch.device("cpu")):
+    ...         return torch.rand(1).item(), random.random(), np.random.rand()
+    >>> draw() == draw()
+    True
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with forked(device):
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
 def prepared(prepare: Prepare, photo: Tensor) -> Tensor:
-    """prepare(photo); a prepare that draws at random, by torch or Python, draws the same each time.
+    """prepare(photo); a prepare that draws at random draws the same each time.
 
     >>> import torchvision.transforms as T
     >>> photo = torch.rand(3, 8, 8)
@@ -89,14 +115,8 @@ def prepared(prepare: Prepare, photo: Tensor) -> Tensor:
     >>> torch.equal(prepared(cut, photo), prepared(cut, photo))
     True
     """
-    before = random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        random.seed(0)
-        try:
-            return torch.as_tensor(prepare(photo))
-        finally:
-            random.setstate(before)
+    with same_draws(photo.device):
+        return torch.as_tensor(prepare(photo))
 
 
 def origin(prepare: Prepare, photo: Tensor) -> AffineMatrix | None:

@@ -307,7 +307,10 @@ def freedom(name: str) -> Callable[[Change], Change]:
 
 
 def rewritten(net: DigitTransformer, name: str, seed: int = 0) -> DigitTransformer:
-    """A copy of the network with one of `FREEDOMS`, drawn at random: the same probabilities."""
+    """A copy of the network with one of `FREEDOMS`, drawn at random: the same probabilities.
+
+    Raises `Refused` where the change adds to biases that the blocks do not have.
+    """
     twin, g = copy.deepcopy(net), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         FREEDOMS[name](twin, lambda *shape: torch.randn(shape, generator=g, dtype=torch.float64))
@@ -318,6 +321,19 @@ def rewritten(net: DigitTransformer, name: str, seed: int = 0) -> DigitTransform
 def _value_bias(net: DigitTransformer, draw: Callable[..., Tensor]) -> None:
     for block in net.blocks:
         move_value_bias(block.attention, draw(len(net.token)))
+
+
+def _mix(linear: nn.Module, M: Float[Tensor, "D D"]) -> None:
+    """M in front of what a linear layer puts out, with a bias or without, in place."""
+    for p in (linear.weight, linear.bias):
+        if p is not None:
+            p.copy_(M @ p)
+
+
+def _refuse_no_bias(*linears: nn.Module) -> None:
+    if any(linear.bias is None for linear in linears):
+        wanted = "a bias in each linear layer that is changed"
+        raise Refused("net", "one without biases", wanted, "this change adds to them")
 
 
 def _mixers(attention: Attention, draw: Callable[..., Tensor]) -> Tensor:
@@ -331,8 +347,7 @@ def _mixers(attention: Attention, draw: Callable[..., Tensor]) -> Tensor:
 def _value_and_output(net: DigitTransformer, draw: Callable[..., Tensor]) -> None:
     for a in (block.attention for block in net.blocks):
         Q = _mixers(a, draw)
-        a.value.weight.copy_(Q @ a.value.weight)
-        a.value.bias.copy_(Q @ a.value.bias)
+        _mix(a.value, Q)
         a.out.weight.copy_(a.out.weight @ Q.inverse())
 
 
@@ -341,13 +356,13 @@ def _query_and_key(net: DigitTransformer, draw: Callable[..., Tensor]) -> None:
     for a in (block.attention for block in net.blocks):
         Q = _mixers(a, draw)
         for part, M in ((a.query, Q), (a.key, Q.inverse().T)):
-            part.weight.copy_(M @ part.weight)
-            part.bias.copy_(M @ part.bias)
+            _mix(part, M)
 
 
 @freedom("key bias")
 def _key_bias(net: DigitTransformer, draw: Callable[..., Tensor]) -> None:
     for block in net.blocks:
+        _refuse_no_bias(block.attention.key)
         block.attention.key.bias += draw(len(net.token))
 
 
@@ -358,11 +373,14 @@ def _norm_folded(net: DigitTransformer, draw: Callable[..., Tensor]) -> None:
         a = block.attention
         readers += [(block.norm1, [a.query, a.key, a.value]), (block.norm2, [block.mlp[0]])]
     for norm, linears in readers:
+        if getattr(norm, "bias", None) is not None:  # nn.RMSNorm has none
+            _refuse_no_bias(*linears)
+            for linear in linears:
+                linear.bias += linear.weight @ norm.bias
+            norm.bias.zero_()
         for linear in linears:
-            linear.bias += linear.weight @ norm.bias
             linear.weight *= norm.weight
         norm.weight.fill_(1)
-        norm.bias.zero_()
 
 
 @freedom("mean direction")
@@ -374,7 +392,8 @@ def _mean_direction(net: DigitTransformer, draw: Callable[..., Tensor]) -> None:
         writers += [block.attention.out, block.mlp[2]]
     for linear in writers:
         linear.weight += draw(linear.in_features)
-        linear.bias += draw()
+        if linear.bias is not None:
+            linear.bias += draw()
 
 
 @freedom("centred head")
