@@ -831,7 +831,7 @@ def test_a_folder_of_scores_that_are_not_finite_is_refused(folder, tmp_path, cap
     words = ["map", str(tmp_path), "--model", "test_main:Dazzled", "--layer", "net.1"]
     words += ["--size", "48", "--batch", "1", "--out", str(tmp_path / "m.csv")]
     assert main([*words, *options]) == 1
-    assert "scores: got NaN or inf for image [0]" in capsys.readouterr().err
+    assert "scores of the target: got NaN or inf for image [0]" in capsys.readouterr().err
 
 
 def test_a_folder_is_recorded_as_a_single_map_is(folder, tmp_path, capsys):
