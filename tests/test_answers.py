@@ -250,7 +250,10 @@ def test_a_missing_input_is_named_with_the_way_to_give_it():
 
 x4 = picture()
 WRONG = {
-    "one image": (x4[0], r"\(3, 20, 28\), .*add a batch axis: x\[None\]$"),
+    "one image": (
+        x4[0],
+        r"\(3, 20, 28\), .*add a batch axis: x\[None\], or pass \(x,\) if",
+    ),
     "channels last": (x4.permute(0, 2, 3, 1), r"20, 28, 3\), .*x.permute\(0, 3, 1, 2\)$"),
     "video": (x4[:, :, None].expand(-1, -1, 5, -1, -1), r"make each frame an image: x.transpose"),
     "grey": (x4[:, :1], r"repeat the grey channel: x.expand\(-1, 3, -1, -1\)$"),
@@ -276,6 +279,39 @@ def test_what_is_no_batch_of_images_is_refused_for_its_own_reason(untyped, x, me
     ):
         with pytest.raises(Refused, match=message):
             what()
+
+
+class Tokens(nn.Module):
+    """The scores of tokens (N, T, D)."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.body, self.fc = nn.Linear(5, 8), nn.Linear(8, classes)
+
+    def forward(self, x):
+        return self.fc(self.body(x).mean(1))
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_tokens_that_the_model_takes_as_they_are_want_no_batch_axis(n, classes):
+    model, x = Tokens(classes), torch.randn(n, 7, 5)
+    at = {"layer": "body", "reshape": zerocam.tokens_to_map(1, 7)}
+    M = zerocam.grad_cam(model, x, 0, **at)
+    assert M.shape == (n, 1, 7)
+    assert torch.equal(M, zerocam.grad_cam(model, (x,), 0, **at))
+
+
+def test_a_batch_of_one_signal_wants_no_other():
+    model = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(8, 3))
+    M = zerocam.grad_cam(model, torch.randn(1, 2, 4), 0, layer="0", reshape=lambda A: A[:, :, None])
+    assert M.shape == (1, 1, 4)
+
+
+def test_means_of_channels_are_scores_of_one_image_and_not_of_three():
+    model = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(Refused, match="add a batch axis"):
+        zerocam.grad_cam(model, x4[0], 0, layer="0")
 
 
 def test_a_mend_is_named_only_where_it_works():

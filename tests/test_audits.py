@@ -540,6 +540,20 @@ def test_refusals(untyped, kw, message):
         run("gap", **kw)
 
 
+def test_a_map_that_is_not_finite_is_an_error_and_not_a_number():
+    def broken(model, x, target, *, layer):
+        return zerocam.grad_cam(model, x, target, layer=layer) / 0
+
+    report = run("gap", {"broken": broken, "g": zerocam.grad_cam}, symmetries=["permutation"])
+    assert report.verdict("broken", "permutation").kind == "error"
+    assert report.errors["broken"].startswith("map: got NaN or inf for image [0")
+    assert report.verdict("g", "permutation").kind == "unchanged"
+
+
+def test_one_symmetry_may_be_named_alone():
+    assert run("gap", {"g": zerocam.grad_cam}, symmetries="shift").symmetries == ["shift"]
+
+
 @pytest.mark.parametrize("of", ["size", "constant"])
 def test_an_unknown_quantity_is_refused(of):
     report = run("gap", {"g": zerocam.grad_cam}, symmetries=["shift"])

@@ -545,6 +545,39 @@ def test_the_reason_is_that_of_the_map_with_its_reference(weight, pixels, refere
     assert (reason == "all negative") == bool((M <= 0).all() and M.any())
 
 
+def test_a_model_without_parts_has_no_nearest_name():
+    with pytest.raises(ValueError, match="name of this ReLU; it has none: put it into an nn"):
+        zerocam.grad_cam(nn.ReLU(), torch.ones(1, 1, 2, 2), layer="relu")
+
+
+def test_gradients_that_cancel_over_the_positions_are_told_from_none():
+    """The first column less the last: alpha = 0, but G is not, and HiResCAM has a map."""
+    x = torch.tensor([[[[5.0, 1.0, 3.0], [2.0, 1.0, 4.0]]]])
+    head = nn.Sequential(nn.Flatten(), nn.Linear(6, 2, bias=False))
+    head[1].weight = nn.Parameter(torch.tensor([[1.0, 0, -1, 1, 0, -1], [0.0] * 6]))
+    model = nn.Sequential(nn.Identity(), head)
+    assert zerocam.explain_blank(model, x, 0, layer="0") == ["cancelled"]
+    assert zerocam.explain_blank(model, x, 1, layer="0") == ["zero gradient"]
+    assert zerocam.explain_blank(model, x, targets.contrast(0, 0), layer="0") == ["zero gradient"]
+    signed = methods.hires_cam(model, x, 0, layer="0", relu=False)
+    assert torch.equal(signed, torch.tensor([[[5.0, 0, -3], [2, 0, -4]]]))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_reference_or_score_that_is_not_finite_is_refused(bad):
+    x, model = torch.tensor([[[[1.0, 2.0]]], [[[3.0, 4.0]]]]), blank_net(1.0)
+    some = torch.tensor([0.0, bad])
+    r = some[:, None, None, None]
+    for what in (zerocam.grad_cam, zerocam.grad_cam_all, zerocam.explain_blank):
+        with pytest.raises(ValueError, match=r"reference: got NaN or inf for image \[1\]"):
+            what(model, x, layer="0", reference=r)
+    with pytest.raises(ValueError, match=r"reference: got NaN or inf for image \[0, 1\]"):
+        zerocam.grad_cam(model, x, layer="0", reference=references.data_mean(x[:0]))
+    for method in (zerocam.grad_cam, methods.hires_cam, methods.score_cam, methods.ablation_cam):
+        with pytest.raises(ValueError, match=r"scores of the target: got NaN or inf for image \[1"):
+            method(model, x, lambda y: y[:, 0] + some, layer="0")
+
+
 def test_a_saturated_softmax_is_a_zero_gradient_and_its_logit_is_not():
     model, x = blank_net(0.0), torch.tensor([[[[1.0, 2.0]]]])
     model[1][2].weight = nn.Parameter(torch.tensor([[400.0], [-400.0]]))

@@ -500,6 +500,8 @@ def test_ablation_in_one_thread_does_not_reach_another():
          r"values of shape \(2, 3, 2, 4\), wanted one per channel"),
         (lambda: maps(methods.ablation_cam, to=torch.zeros(3)),
          r"values of shape \(3,\), wanted one per channel"),
+        (lambda: maps(methods.ablation_cam, to=torch.zeros(1, 5, 1, 1)),
+         r"values of shape \(1, 5, 1, 1\), wanted one per channel"),
         (lambda: maps(methods.score_cam, target=7), "got class 7, wanted 0 to 4"),
         (lambda: maps(methods.hires_cam, target=7), "got class 7, wanted 0 to 4"),
         (lambda: methods.lafam(net("gap"), images(), layer="feature"), "nearest: features"),

@@ -109,6 +109,17 @@ def test_a_mask_of_another_size_is_refused(untyped, metric):
         metric(M, torch.ones(1, 4, 4, dtype=torch.bool))
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_map_that_is_not_finite_does_not_pass_for_blank(bad):
+    M, mask = torch.ones(3, 2, 2), torch.ones(3, 2, 2, dtype=torch.bool)
+    M[1, 0, 1] = bad
+    asked = [metrics.blank, *(lambda M, m=m: m(M, mask) for m in
+             (metrics.pointing, metrics.energy_inside, metrics.iou))]  # fmt: skip
+    for metric in (*asked, *(lambda M, how=how: metrics.normalise(M, how) for how in metrics.HOWS)):
+        with pytest.raises(ValueError, match=r"M: got NaN or inf for image \[1\]"):
+            metric(M)
+
+
 def test_an_unknown_normalisation_is_refused(untyped):
     with pytest.raises(ValueError, match="how: got 'log', wanted one of none, max, minmax, rank"):
         metrics.normalise(M, "log")

@@ -119,7 +119,8 @@ def test_a_row_has_one_scale():
     ("draw", "message"),
     [
         (lambda ax: plots.show_map(ax, torch.zeros(2, 2, 2)), r"map: got shape \(2, 2, 2\)"),
-        (lambda ax: plots.show_map(ax, M / 0), "wanted finite numbers"),
+        (lambda ax: plots.show_map(ax, M / 0), "map: got NaN or inf, wanted finite numbers$"),
+        (lambda ax: plots.show_image(ax, np.ones((4, 5, 3))), "its channels are last"),
         (lambda ax: plots.show_map(ax, M, limit=-1.0), "limit: got -1.0, wanted a size"),
         (lambda ax: plots.show_image(ax, torch.zeros(2, 3, 4, 4)), "one image, not a batch"),
         (lambda ax: plots.row(IMAGE, {}), "maps: got none"),
@@ -130,3 +131,4 @@ def test_a_row_has_one_scale():
 def test_what_cannot_be_drawn_is_refused(ax, draw, message):
     with pytest.raises(ValueError, match=message):
         draw(ax)
+    plt.close("all")  # a row that is refused has made its figure

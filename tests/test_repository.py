@@ -224,9 +224,10 @@ def test_the_package_stays_small():
     # `prepare`, 180 for class names and loading, 140 for folders, 250 for several maps, for sizes
     # and kinds of files, and for an overlay as a picture; 80 against maps that are wrong without a
     # word: rows of registers, boxes drawn over the image, channels or tokens taken for columns,
-    # branches beside a class token; 36 for a folder that goes on where a photograph fails, and for
-    # methods that draw at random
-    assert sum(tool.values()) <= 3916, too_long("the tool, without its laboratory,", 3916, tool)
+    # branches beside a class token, weights folded along another axis, NaN; 40 for these two and
+    # for tokens as input, weights that a hook makes, gradients that cancel; 36 for a folder that
+    # goes on where a photograph fails, and for methods that draw at random
+    assert sum(tool.values()) <= 3958, too_long("the tool, without its laboratory,", 3958, tool)
 
 
 def test_each_dependency_is_pinned_for_every_platform():
@@ -246,6 +247,21 @@ def test_each_dependency_is_pinned_for_every_platform():
             assert len(pinned) == len(there), "two pins of one package"
             for need in wanted:
                 assert need.specifier.contains(pinned[need.name]), (need, here)
+
+
+def test_the_floor_of_pytorch_has_what_the_package_calls():
+    """What came with a version is asked of no older one; torchvision 0.21 belongs to torch 2.6."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needs = [*project["dependencies"], *project["optional-dependencies"]["imagenet"]]
+    floors = {n.name: next(iter(n.specifier)) for n in map(Requirement, needs) if n.specifier}
+    assert (floors["torch"].operator, floors["torchvision"].operator) == (">=", ">=")
+    major, minor = map(int, floors["torch"].version.split("."))
+    assert floors["torchvision"].version == f"0.{minor + 15}"
+    came = {"torch.compiler.set_stance(": (2, 6)}
+    source = "".join(p.read_text() for p in (ROOT / "src" / "zerocam").rglob("*.py"))
+    assert all(name in source and version <= (major, minor) for name, version in came.items())
+    on = f"PyTorch from {floors['torch'].version} on"
+    assert on in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_wheel_says_that_it_has_types():

@@ -12,6 +12,7 @@ from nets import Backwards, C, K, Net, Square, Z, conv, h, heads, images, intege
 from strategies import integers_like, orders, powers_of_two, signs, unimodular
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune
 
 import zerocam
 from zerocam import methods, references, targets
@@ -886,6 +887,96 @@ def test_folding_refuses_what_it_does_not_know():
     twice.unused = nn.ReLU()
     with pytest.raises(ValueError, match="no weights around 'unused'"):
         reparametrize(twice, "unused", T, fold=True)
+
+
+class Flat(nn.Module):
+    """Positions and channels on one axis, as `flatten` makes it of A (1, 4, 2, 3)."""
+
+    def __init__(self, made, flatten, inputs):
+        super().__init__()
+        self.features, self.flatten, self.last = made, flatten, linear(C, inputs, 10)
+
+    def forward(self, x):
+        return self.last(self.flatten(self.features(x)))
+
+
+@pytest.mark.parametrize(
+    ("flatten", "inputs"),
+    [
+        (nn.Flatten(2), 6),
+        (nn.Flatten(1, 2), 3),
+        (lambda A: torch.flatten(A, 2), 6),
+        (lambda A: A.flatten(start_dim=2), 6),
+        (lambda A: torch.flatten(A, end_dim=2), 3),
+        (nn.Identity(), 3),
+    ],
+)
+def test_a_linear_layer_along_other_axes_is_not_folded_into(flatten, inputs):
+    """As many inputs as there are positions, or columns: no weight of it stands for a channel."""
+    model, T = Flat(conv(inputs, 2, 70), flatten, inputs), sym.scaling(2.0 ** torch.arange(inputs))
+    x = integers(2, 2, 2, 3, seed=8, bound=3)
+    assert model(x).shape[-1] == C
+    with pytest.raises(ValueError, match="works along another axis than that of the channels"):
+        reparametrize(model, "features", T, fold=True)
+    assert torch.equal(reparametrize(model, "features", T, x=x)[0](x), model(x))
+
+
+@pytest.mark.parametrize(
+    "flatten",
+    [nn.Flatten(), nn.Flatten(1, 3), lambda A: torch.flatten(A, 1), lambda A: A.flatten(1, -1),
+     lambda A: torch.flatten(input=A, start_dim=1)],
+)  # fmt: skip
+def test_behind_a_flatten_of_all_but_the_images_it_is(flatten):
+    model, x = Flat(conv(4, 2, 70), flatten, 24), integers(2, 2, 2, 3, seed=8, bound=3)
+    T = sym.scaling(torch.tensor([2.0, 4, 1, 8])) @ sym.permutation(torch.tensor([1, 2, 3, 0]))
+    assert torch.equal(reparametrize(model, "features", T, fold=True)[0](x), model(x))
+
+
+def test_what_pools_or_convolves_along_the_channels_of_a_linear_layer_does_not_let_by():
+    T = sym.scaling(torch.tensor([2.0, 4, 1]))
+    for along in (nn.MaxPool2d(3, 1, 1), nn.AdaptiveAvgPool2d((1, 3)), nn.Conv2d(3, 3, 1).double()):
+        model = nn.Sequential(linear(3, 3, 1), along, linear(2, 3, 2))
+        with pytest.raises(ValueError, match="'_1' works along another axis"):
+            reparametrize(model, "0", T, fold=True)
+    for between in (nn.ReLU(), nn.Flatten()):
+        model = nn.Sequential(linear(3, 3, 1), between, linear(2, 3, 2))
+        new, _ = reparametrize(model, "0", T, fold=True)
+        x = integers(4, 3, seed=3)
+        assert torch.equal(new(x), model(x))
+
+
+def pruned(m):
+    for name in ("weight", "bias"):
+        prune.l1_unstructured(m, name, 0.5)
+    return m
+
+
+@pytest.mark.parametrize("made", [parametrizations.weight_norm, pruned, "bias alone"])
+def test_weights_that_a_hook_makes_become_weights_of_their_own(made):
+    made = (lambda m: prune.l1_unstructured(m, "bias", 0.5)) if made == "bias alone" else made
+    model = Flat(made(conv(4, 2, 70)), nn.Flatten(), 24)
+    made(model.last)
+    x, T = integers(2, 2, 2, 3, seed=8, bound=3), sym.scaling(torch.tensor([2.0, 4, 1, 8]))
+    new, layer = reparametrize(model, "features", T, fold=True, x=x)
+    torch.testing.assert_close(new(x), model(x), rtol=1e-12, atol=1e-12)
+    A = zerocam.activations(new, x, layer=layer)
+    torch.testing.assert_close(A, T(zerocam.activations(model, x, layer=layer)))
+    assert sorted(dict(new.named_parameters())) == [f"{m}.{p}" for m in ("features", "last")
+                                                    for p in ("bias", "weight")]  # fmt: skip
+    assert all(p.requires_grad for p in new.parameters())
+
+
+def test_a_hook_of_ones_own_beside_made_weights_is_not_lost():
+    model = Flat(pruned(conv(4, 2, 70)), nn.Flatten(), 24)
+    model.features.register_forward_pre_hook(lambda m, args: (2 * args[0],))
+    with pytest.raises(ValueError, match="the layer before: moved by"):
+        reparametrize(model, "features", sym.scaling(torch.tensor([2.0, 4, 1, 8])), fold=True)
+
+
+def test_a_batchnorm_without_weights_takes_none_in():
+    model = relu_net(nn.BatchNorm2d(K, affine=False).double().eval())
+    with pytest.raises(ValueError, match="got a BatchNorm2d without weights; use the inserted"):
+        folded(model, sym.scaling(torch.tensor([2.0, 4.0, 8.0])))
 
 
 # ---- reparametrize: the copy, the original, the check -------------------------------------------

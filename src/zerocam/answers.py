@@ -118,10 +118,14 @@ def refuse_bad_input(model: Any, x: Any) -> None:
 def refuse_one_image(model: nn.Module, x: Inputs) -> None:
     """`Refused` for (ch, H, W) without a batch axis: so it is where x[None] has one row of scores.
 
-    Signals (N, ch, L) look the same, and a model of signals does not take x[None].
+    Signals (N, ch, L) and tokens (N, T, D) look the same: these, as they are, have N rows.
     """
     if isinstance(x, Tensor) and x.ndim == 3 and _takes(model, x[None]):
-        raise Refused("x", _said(x), "a float tensor (N, ch, H, W)", "add a batch axis: x[None]")
+        rows, n = _rows(model, x) or (), len(x)
+        turned = rows == (n, 1) and n > 1 and _rows(model, x[None]) == (1, n)  # means of channels
+        if len(rows) != 2 or rows[0] != n or turned:
+            mend = "add a batch axis: x[None], or pass (x,) if it has one"
+            raise Refused("x", _said(x), "a float tensor (N, ch, H, W)", mend)
 
 
 def refuse_bad_scores(y: Any, n: int) -> None:
@@ -144,7 +148,7 @@ def refuse_non_finite(t: Tensor, what: str) -> None:
     """`Refused` that names the images with NaN or inf."""
     # a finite sum has finite terms, and is found 20 times as fast; another may have overflowed
     if not (math.isfinite(t.sum().item()) or bool(torch.isfinite(t).all())):
-        bad = (~torch.isfinite(t)).flatten(1).any(1).nonzero()[:, 0].tolist()
+        bad = (~torch.isfinite(t)).reshape(len(t), -1).any(1).nonzero()[:, 0].tolist()
         raise Refused(what, f"NaN or inf for image {bad[:5]}", "finite numbers",
                       "check the input and the weights, or run in float32")  # fmt: skip
 
@@ -261,12 +265,18 @@ def _given(x: Inputs) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
 
 def _takes(model: nn.Module, x: Tensor) -> bool:
     """Whether the model makes a row of scores of each image in x."""
+    rows = _rows(model, x)
+    return rows is not None and (not rows or (len(rows) > 1 and rows[0] == len(x)))
+
+
+def _rows(model: nn.Module, x: Tensor) -> tuple[int, ...] | None:
+    """The shape of the scores, () if they are no tensor; None where the model does not take x."""
     try:
         y = model(x)
     except Exception:  # as above
-        return False
-    y = getattr(y, "logits", y)
-    return not isinstance(y, Tensor) or (y.ndim > 1 and len(y) == len(x))
+        return None
+    y = y.get("logits", y) if isinstance(y, Mapping) else getattr(y, "logits", y)
+    return tuple(y.shape) if isinstance(y, Tensor) else ()
 
 
 def _other(model: nn.Module, x: Tensor) -> Iterator[tuple[Tensor, str]]:

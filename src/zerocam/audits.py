@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from zerocam import methods as _methods
-from zerocam.answers import Inputs, images
+from zerocam.answers import Inputs, images, refuse_non_finite
 from zerocam.cam import grad_cam
 from zerocam.cuts import Place, Uncut, cut
 from zerocam.extras import Missing, extra
@@ -329,10 +329,11 @@ def audit(
     methods: {name: method}, methods alone, one method, or None for `METHODS`.  A method is any
     callable (model, x, target, *, layer) -> (N, h, w); `reshape` is passed on if given.  One that
     looks at nothing before the layer may say so, `method.on_head = True`, and is run on the head.
-    symmetries: {name: symmetry}, names from `zerocam.symmetries.KINDS`, or None for one random
-    draw of each kind, from `seed`, with shifts of the size of the layer's activations.  A kind that
-    the model does not have, as "places" where the head sees the order of positions, or that moves a
-    prediction, is a column that does not apply, with the reason in `absent`.  softmax: False where
+    symmetries: {name: symmetry}, a name or names from `zerocam.symmetries.KINDS`, or None for one
+    random draw of each kind, from `seed`, with shifts of the size of the layer's activations.  A
+    kind that the model does not have, as "places" where the head sees the order of positions, or
+    that moves a prediction, is a column that does not apply, with the reason in `absent`.  softmax:
+    False where
     the scores are not read through a softmax (several labels, a regression, an embedding): such a
     model has no softmax shift, and nobody can tell that from its scores.  `progress` shows a bar.
     The predicted classes are found once, on the model as it came.
@@ -426,6 +427,7 @@ def _maps(
             M = torch.as_tensor(M).detach()
             if M.ndim != 3 or len(M) != len(images(x)):
                 raise Refused("map", f"shape {tuple(M.shape)}", "(N, h, w)")
+            refuse_non_finite(M, "map")
             maps[key] = M
         except Exception as error:  # the report is about methods, and this is what this one does
             errors.setdefault(key, at + reason(error))
@@ -513,7 +515,8 @@ def _drawn(
     drawn: dict[str, Symmetry | None] = {}
     absent: dict[str, str] = {}
     rows = None
-    for kind in KINDS if symmetries is None else symmetries:
+    kinds = [symmetries] if isinstance(symmetries, str) else symmetries
+    for kind in KINDS if kinds is None else kinds:
         K, size = A.shape[1], A.square().mean().sqrt().item()
         if kind == "softmax shift":
             try:

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zerocam import hooks, moved
-from zerocam.answers import Inputs, images, no_gradient
+from zerocam.answers import Inputs, images, no_gradient, refuse_non_finite
 from zerocam.hooks import Features, Layer, Reshape, at_least_float32, gradients, run, tap
 from zerocam.refusals import Refused
 from zerocam.shortcuts import Step, pull_back, short_way
@@ -136,7 +136,7 @@ def grad_cam(
 
     Raises `Refused` for an unknown layer, one that is not reached, runs twice or has no spatial
     size; for a target out of range or independent of the layer; for x of the wrong rank or an
-    empty batch; for NaN or inf in activations or gradients.
+    empty batch; for NaN or inf in activations, gradients, target or reference.
 
     Source: Selvaraju et al., ICCV 2017, eq. (1) and (2); the reference is this package's.
 
@@ -168,7 +168,7 @@ def grad_cam(
 def referenced_map(A: Features, G: Features, *, reference: Zero = None) -> Map:
     """M = sum_k alpha_k (A_k - r_k), alpha = `channel_weights(G)`: `grad_cam` from its tensors.
 
-    In [score], signed.  Raises `Refused` for a reference that does not fit A.
+    In [score], signed.  Raises `Refused` for a reference that does not fit A, or is not finite.
 
     >>> A, G = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[2.0, 4.0]]]])
     >>> referenced_map(A, G), referenced_map(A, G, reference=torch.tensor(2.0))
@@ -260,8 +260,11 @@ def explain_blank(
     "silent layer"   A = 0, and M = 0 before it is completed: no channel fired.  Is the input scaled
                      as in training (0 to 1, or 0 to 255; mean and deviation)?  Are the weights
                      loaded?
-    "zero gradient"  alpha = 0: the target is saturated (explain the logit, or the centred logit),
-                     or the scores do not listen to this layer (name an earlier one)
+    "zero gradient"  G = 0: the target is saturated (explain the logit, or the centred logit), or is
+                     the same for any scores, or these do not listen to this layer (name an earlier
+                     one)
+    "cancelled"      alpha = 0, but not G: gradients for and against cancel over the positions, as
+                     below a head that compares places (take `methods.hires_cam`)
     "all negative"   max M <= 0: every position speaks against s (draw relu=False; the reference
                      `spatial_mean` shows where most and least; `targets.centred` asks for more
                      than the average class).  With complete=True this is an answer: absent
@@ -294,12 +297,13 @@ def blank_reasons(
     plain = referenced_map(made.A, made.G, reference=reference)
     maps = local_score(plain, made.s) if complete else plain
     reasons = []
-    for fired, weights, before, M in zip(made.A, channel_weights(made.G), plain, maps, strict=True):
+    alpha = channel_weights(made.G)
+    for fired, slopes, weights, before, M in zip(made.A, made.G, alpha, plain, maps, strict=True):
         low, high = M.min().item(), M.max().item()
         if not (fired.any() or before.any()):
             reasons.append("silent layer")
         elif not weights.any():
-            reasons.append("zero gradient")
+            reasons.append("cancelled" if slopes.any() else "zero gradient")
         elif high <= 0 and low < 0:
             reasons.append("all negative")
         elif high - low <= 1e-6 * abs(high):
@@ -322,7 +326,9 @@ def _referenced(A: Tensor, reference: Callable[[Tensor], Tensor] | Tensor | None
         got = f"shape {tuple(r.shape)}" if isinstance(r, Tensor) else type(r).__name__
         raise Refused("reference", got, f"a tensor broadcastable to A, {tuple(A.shape)}",
                       "keep the reduced axes, as in A.mean((2, 3), keepdim=True)")  # fmt: skip
-    return A - r.to(A)
+    A = A - r.to(A)
+    refuse_non_finite(A, "reference")
+    return A
 
 
 def __getattr__(name: str) -> object:

@@ -39,6 +39,7 @@ CHOICES = {
 BLANK = {  # why a map is blank -> what to do about it
     "silent layer": "no channel fired; scale x as in training, load weights, or an earlier --layer",
     "zero gradient": "the target is saturated (--target logit or centred), or deaf to the --layer",
+    "cancelled": "gradients for and against it cancel over positions; zerocam.methods.hires_cam",
     "all negative": "nothing speaks for it; --reference spatial_mean shows where most and least do",
     "constant": "it is the same everywhere; an even image, or one the layer cannot tell apart",
     "tiny": "there is something, but most tools would lose it in rounding; read the numbers",

@@ -148,7 +148,8 @@ def find_layer(model: nn.Module, layer: Layer) -> tuple[str, nn.Module]:
     modules = [name for name, _ in model.named_modules()]
     near = difflib.get_close_matches(layer, modules, n=3, cutoff=0.4) or modules[1:4]
     wanted = f"a module name of this {type(model).__name__}"
-    raise Refused("layer", f"{layer!r}", wanted, f"nearest: {', '.join(near)}")
+    mend = f"nearest: {', '.join(near)}" if near else "it has none: put it into an nn.Sequential"
+    raise Refused("layer", f"{layer!r}", wanted, mend)
 
 
 def _eager(name: str, module: nn.Module) -> tuple[str, nn.Module]:
@@ -519,6 +520,7 @@ def score(y: Any, target: Target | Classes, n: int) -> Tensor:
         raise Refused("target", f"{got} from the callable",
                       f"one score per image, shape ({n},)",
                       "reduce over classes, not over images")  # fmt: skip
+    refuse_non_finite(s, "scores of the target")
     return s
 
 

@@ -381,7 +381,8 @@ def ablation_cam(
     A = activations(model, x, layer=layer, reshape=reshape, call=call)
     value = to(A) if callable(to) else torch.as_tensor(to).to(A)
     value = value.reshape(1, 1, 1, 1) if value.ndim == 0 else value
-    if value.ndim != 4 or value.shape[2:] != (1, 1):
+    room = (*A.shape[:2], 1, 1)
+    if value.ndim != 4 or any(v not in (1, n) for v, n in zip(value.shape, room, strict=True)):
         raise Refused("to", f"values of shape {tuple(value.shape)}",
                       "one per channel, (N, K, 1, 1)",
                       "use a number, references.spatial_mean or references.data_mean")  # fmt: skip

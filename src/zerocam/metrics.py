@@ -5,6 +5,7 @@
 
 A metric that reads the size of the values says which normalisation it reads them under: that
 choice, not the map, often decides.  A blank map has no highest point; metrics count it as a miss.
+A map with NaN or inf is `Refused`: it would pass for blank.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from zerocam.answers import refuse_non_finite
 from zerocam.refusals import Refused
 
 Map = Float[Tensor, "N H W"]
@@ -49,6 +51,7 @@ def normalise(M: Map, how: How) -> Map:
     >>> normalise(M / 3, "max")
     tensor([[[-0.3333,  0.0000,  0.3333,  1.0000]]])
     """
+    refuse_non_finite(M, "M")
     low, high = M.amin((1, 2), keepdim=True), M.amax((1, 2), keepdim=True)
     if how == "none":
         return M
@@ -75,6 +78,7 @@ def blank(M: Float[Tensor, "N h w"]) -> Bool[Tensor, " N"]:
     >>> blank(torch.tensor([[[-1.0, -2.0]], [[-1.0, 2.0]]]))
     tensor([ True, False])
     """
+    refuse_non_finite(M, "M")
     return M.amax((1, 2)) <= 0
 
 
@@ -137,3 +141,4 @@ def _fit(M: Tensor, mask: Tensor) -> None:
     if M.shape != mask.shape:
         got = f"{tuple(M.shape)} for masks of {tuple(mask.shape)}"
         raise Refused("M", got, "the same shape", "enlarge the map to the mask")
+    refuse_non_finite(M, "M")

@@ -64,6 +64,32 @@ def refuse_outside(photo: Any) -> None:
         raise Refused("image", got, "0 to 1", mend)
 
 
+def array_of(given: Any, what: str) -> Any:
+    """One map (h, w), or an image (3, H, W), (1, H, W) or (H, W), as an array of 64 bits.
+
+    An axis of length one goes.  what: "map" or "image".  `Refused` for a batch, for channels that
+    are last, and for NaN or inf.
+
+    >>> array_of(torch.zeros(1, 2, 4), "map").shape, array_of(torch.zeros(3, 2, 4), "image").shape
+    ((2, 4), (3, 2, 4))
+    """
+    import numpy as np
+
+    given = given.detach().cpu().double() if hasattr(given, "detach") else given
+    array = np.asarray(given, dtype=float)
+    array = array[0] if array.ndim == 3 and len(array) == 1 else array
+    if array.ndim != 2 and (what == "map" or array.ndim != 3 or len(array) != 3):
+        wanted, mend = ("finite numbers (h, w)", "pass one: M[0]")
+        if what == "image":
+            wanted, mend = "(3, H, W), (1, H, W) or (H, W)", "pass one image, not a batch"
+            if array.ndim == 3 and array.shape[2] in (1, 3):
+                mend = "its channels are last: image.transpose(2, 0, 1), or tensor.permute(2, 0, 1)"
+        raise Refused(what, f"shape {array.shape}", wanted, mend)
+    if not np.isfinite(array).all():
+        raise Refused(what, "NaN or inf", "finite numbers")
+    return array
+
+
 def overlay(image: Any, M: Any, *, limit: float | None = None) -> "Image":
     """c = (1 - d) colour(M): a map in its colours, and its image over it as a pencil drawing, d.
 
@@ -91,13 +117,7 @@ def overlay(image: Any, M: Any, *, limit: float | None = None) -> "Image":
         if image.mode[0] in "IF":  # Pillow would make white of most of it
             raise Refused("image", f"mode {image.mode}", "8 bits", "read it by zerocam.photos")
         image = np.asarray(image.convert("RGB")).transpose(2, 0, 1) / 255
-    photo, m = (torch.as_tensor(v).detach().cpu().double() for v in (image, M))
-    m = m[0] if m.ndim == 3 and len(m) == 1 else m
-    if m.ndim != 2 or not m.isfinite().all():
-        raise Refused("map", f"shape {tuple(m.shape)}", "finite numbers (h, w)", "pass one: M[0]")
-    if photo.ndim not in (2, 3) or (photo.ndim == 3 and len(photo) not in (1, 3)):
-        wanted = "(3, H, W), (1, H, W) or (H, W)"
-        raise Refused("image", f"shape {tuple(photo.shape)}", wanted, "pass one image, not a batch")
+    photo, m = (torch.from_numpy(array_of(*v)) for v in ((image, "image"), (M, "map")))
     refuse_outside(photo)
     bound = float(m.abs().max() if limit is None else limit) or 1.0  # zeros are drawn white
     if not bound > 0:

@@ -17,7 +17,7 @@ import numpy as np
 from zerocam.extras import extra
 from zerocam.overlays import BLUE as BLUE
 from zerocam.overlays import RED as RED
-from zerocam.overlays import STOPS, drawn, refuse_outside
+from zerocam.overlays import STOPS, array_of, drawn, refuse_outside
 from zerocam.refusals import Refused
 
 with extra("draw"):
@@ -70,18 +70,6 @@ def style() -> None:
         set_matplotlib_formats("retina")
 
 
-def _array(image: Any, dims: Sequence[int], what: str) -> np.ndarray:
-    """A detached numpy array with one of the wanted numbers of axes."""
-    image = image.detach().cpu().double() if hasattr(image, "detach") else image
-    array = np.asarray(image, dtype=float)
-    if array.ndim == 3 and array.shape[0] == 1:
-        array = array[0]
-    if array.ndim not in dims or not np.isfinite(array).all():
-        wanted = f"finite numbers with {' or '.join(map(str, dims))} axes"
-        raise Refused(what, f"shape {array.shape}", wanted, "pass one image, not a batch")
-    return array
-
-
 def _limit(M: np.ndarray, limit: float | None) -> float:
     limit = np.abs(M).max() if limit is None else limit
     if not limit >= 0:
@@ -106,7 +94,7 @@ def show_image(ax: Axes, image: Any) -> Any:
     (4, 5, 3)
     >>> plt.close(fig)
     """
-    array = _array(image, (2, 3), "image")
+    array = array_of(image, "image")
     array = array.transpose(1, 2, 0) if array.ndim == 3 else array
     _bare(ax)
     return ax.imshow(array, cmap="gray", vmin=0, vmax=1)
@@ -124,7 +112,7 @@ def show_map(ax: Axes, M: Any, limit: float | None = None) -> Any:
     (-2.0, 2.0)
     >>> plt.close(fig)
     """
-    array = _array(M, (2,), "map")
+    array = array_of(M, "map")
     bound = _limit(array, limit)
     _bare(ax)
     for spine in ax.spines.values():
@@ -158,7 +146,7 @@ def overlay(ax: Axes, image: Any, M: Any, limit: float | None = None) -> Any:
     (-4.0, 4.0)
     >>> plt.close(fig)
     """
-    picture, array = _array(image, (2, 3), "image"), _array(M, (2,), "map")
+    picture, array = array_of(image, "image"), array_of(M, "map")
     refuse_outside(picture)
     grey = picture.mean(0) if picture.ndim == 3 else picture
     height, width = grey.shape
@@ -186,7 +174,7 @@ def rainbow_overlay(ax: Axes, image: Any, M: Any) -> Any:
     [[0.0, 0.5, 1.0]]
     >>> plt.close(fig)
     """
-    picture, array = _array(image, (2, 3), "image"), _array(M, (2,), "map")
+    picture, array = array_of(image, "image"), array_of(M, "map")
     spread = array.max() - array.min()
     scaled = (array - array.min()) / spread if spread > 0 else np.zeros_like(array)
     extent = (0, picture.shape[-1], picture.shape[-2], 0)
@@ -265,9 +253,9 @@ def tiles(
     (3, (1, 2))
     >>> plt.close(fig)
     """
-    arrays = [None if M is None else _array(M, (2,), "map") for _, _, M in tiles]
+    arrays = [None if M is None else array_of(M, "map") for _, _, M in tiles]
     bound = _limit(np.concatenate([a.ravel() for a in arrays if a is not None]), limit)
-    picture = _array(tiles[0][1], (2, 3), "image")
+    picture = array_of(tiles[0][1], "image")
     ratio = picture.shape[-1] / picture.shape[-2]
     n = min(columns or (1 if ratio > 4 else len(tiles)), len(tiles))
     rows, width = -(-len(tiles) // n), min(height * ratio, WIDEST)

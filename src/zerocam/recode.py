@@ -68,7 +68,8 @@ def reparametrize(
     Inserted (default, any architecture): the copy computes the layer, then T, then T^-1, and
     layer' is the point between the last two.  Folded: T goes into the weights of the convolution,
     BatchNorm or linear layer that makes A, T^-1 into the convolution or linear layer that reads
-    it, and layer' = layer.  Only permutations and positive scalings pass through a ReLU, only
+    it, and layer' = layer: a linear layer reads a convolution behind a flatten of all but the
+    images.  Only permutations and positive scalings pass through a ReLU, only
     permutations and `turn_relu6` through a ReLU6; a shift does not pass zero padding, unless
     `allow_border`: then a `BorderWarning` says how wrong it is.
     A `SoftmaxShift` goes into the layer that the scores are read from, which `softmax_rows` finds.
@@ -256,16 +257,18 @@ def _shift_rows(model: nn.Module, symmetry: SoftmaxShift, x: Inputs | None) -> N
     _set(m, (W.T * share).T.view_as(m.weight), b if b is None else b * share)
 
 
-def _plain(model: nn.Module, m: ScoreLayer) -> ScoreLayer:
+def _plain(model: nn.Module, m: Any) -> Any:
     """The layer, with weights of its own where a hook or a parametrization made them."""
-    if "weight" in m._parameters:
+    if {"weight", "bias"} <= m._parameters.keys():
         return m
-    kind = next(kind for kind in get_args(ScoreLayer) if isinstance(m, kind))
+    kind = next(kind for kind in get_args(ScoreLayer | nn.BatchNorm2d) if isinstance(m, kind))
     plain = kind.__new__(kind)
-    weight = nn.Parameter(m.weight.detach(), m.weight.requires_grad)
-    own = {"_parameters": {"weight": weight, "bias": m.bias}, "_modules": {}}
-    vars(plain).update(vars(m) | own | {"_forward_pre_hooks": OrderedDict()})
-    vars(plain).pop("weight", None)
+    vars(plain).update(vars(m), _forward_pre_hooks=OrderedDict(), _modules={}, _parameters={})
+    grad = any(p.requires_grad for p in m.parameters())
+    for name in ("weight", "bias"):
+        vars(plain).pop(name, None)
+        v = getattr(m, name)
+        plain._parameters[name] = None if v is None else nn.Parameter(v.detach(), grad)
     _replace(model, m, plain)
     return plain
 
@@ -404,11 +407,15 @@ RELU6 = Between(
     lambda T: T.unmixed and _keeps_0_to_6(T.matrix.sum(1), T.shift),
     "is a ReLU6, and only permutations and a -> 6 - a commute with it",
 )
+AVERAGE = Between(lambda T: True, "averages")
+FLATTEN = Between(lambda T: True, "flattens")
 UNKNOWN = Between(lambda T: False, "is not known to let it by")
 FORKED = Between(lambda T: False, "is not the next link of a plain chain")
+ELSEWHERE = Between(lambda T: False, "works along another axis than that of the channels")
 BETWEEN: dict[Any, Between] = {  # a module's type, a function, or the name of a tensor's method
-    **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten, torch.flatten), ANYTHING),
-    **dict.fromkeys((nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d, "flatten"), ANYTHING),
+    **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout2d), ANYTHING),
+    **dict.fromkeys((nn.Flatten, torch.flatten, "flatten"), FLATTEN),
+    **dict.fromkeys((nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d), AVERAGE),
     **dict.fromkeys((nn.MaxPool2d, nn.AdaptiveMaxPool2d, F.max_pool2d), MAXIMUM),
     **dict.fromkeys((nn.ReLU, torch.relu, F.relu, "relu", "relu_"), RELU),
     **dict.fromkeys((nn.ReLU6, F.relu6), RELU6),
@@ -427,14 +434,17 @@ def _fold(
 ) -> BorderWarning | None:
     """Put T into the weights before A and T^-1 into those after it."""
     producer, consumer = _neighbours(model, name, T)
-    flat = isinstance(consumer, nn.Linear)
+    if producer.weight is None:
+        raise Refused("fold", f"a {type(producer).__name__} without weights", mend=INSTEAD)
+    flattened = isinstance(consumer, nn.Linear) and not isinstance(producer, nn.Linear)
     inputs, K = consumer.weight.shape[1], len(T.shift)
-    if inputs % K or len(producer.weight) != K or (not flat and inputs != K):
+    if inputs % K or len(producer.weight) != K or (not flattened and inputs != K):
         between = f"{tuple(producer.weight.shape)} and {tuple(consumer.weight.shape)}"
         raise Refused("fold", f"{K} channels between weights {between}", "as many", INSTEAD)
     z, A = _probe(producer), _probe(consumer).unflatten(1, (K, -1))
     with torch.no_grad():
         made, before = producer(z), consumer(A.flatten(1, 2))
+        producer, consumer = _plain(model, producer), _plain(model, consumer)
         _recode_output(producer, T)
         _recode_input(consumer, T.inverse())
         remade, after = producer(z), consumer(T(A, 1).flatten(1, 2))
@@ -460,17 +470,32 @@ def _neighbours(model: nn.Module, name: str, T: Affine) -> tuple[Weighted, Reade
     }
     runs = Counter(modules.values())
     producer = _producer(nodes, modules, name)
+    flat = False  # whether the channels are on the last axis
     for node, reader in pairwise(nodes[producer:]):
+        flat = flat or isinstance(modules.get(node), nn.Linear)
         module = modules.get(reader)
         plain = list(node.users) == [reader] and runs[modules[nodes[producer]]] == 1
-        if plain and isinstance(module, Reader) and runs[module] == 1:
-            return modules[nodes[producer]], module
         kind = reader.target if module is None else type(module)
         between = BETWEEN.get(kind, UNKNOWN) if plain else FORKED
+        if plain and isinstance(module, Reader) and runs[module] == 1:
+            if isinstance(module, nn.Linear) == flat:
+                return modules[nodes[producer]], module
+            between = ELSEWHERE
+        elif between is FLATTEN and _flattens(reader, module):
+            flat = True
+        elif between is FLATTEN or (flat and between in (AVERAGE, MAXIMUM)):
+            between = ELSEWHERE
         if not between.passes(T):
             got = f"a {T.kind}, but {reader.name!r} {between.otherwise}"
             raise Refused("fold", got, mend=INSTEAD)
     raise Refused("fold", mend=INSTEAD, why=f"no weights around {name!r} in this forward")
+
+
+def _flattens(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether it makes (N, K h w) of (N, K, h, w), and not of some axes alone."""
+    given = dict(zip(("input", "start_dim", "end_dim"), node.args, strict=False))
+    given |= node.kwargs | (vars(module) if module else {})
+    return (given.get("start_dim", 0), given.get("end_dim", -1)) in ((1, -1), (1, 3))
 
 
 def _traced(model: nn.Module) -> list[fx.Node]:
