@@ -262,13 +262,15 @@ def explain_blank(
                      loaded?
     "zero gradient"  alpha = 0: the target is saturated (explain the logit, or the centred logit),
                      or the scores do not listen to this layer (name an earlier one)
-    "all negative"   max M <= 0: every position speaks against s (draw relu=False; the reference
-                     `spatial_mean` shows where most and least; `targets.centred` asks for more
-                     than the average class).  With complete=True this is an answer: absent
+    "all negative"   max M <= 0: every position lowers s, counted from the reference, which a class
+                     can do that is there and predicted (`targets.centred` asks for more than the
+                     average class; draw relu=False; `spatial_mean` shows where least).  Of
+                     `targets.centred` with complete=True it answers: nowhere more than that class
     "constant"       M does not vary over positions, so min-max scaling would divide by zero: an
                      even image, or one the layer cannot tell apart (name an earlier one)
     "tiny"           0 < max M < `tiny` [score]: the epsilon of usual normalisations swallows it
-                     (divide by the maximum before drawing)
+                     (in half precision run it in float32 first: so small a gradient is mostly
+                     rounding there; then divide by the maximum before drawing)
     "not blank"      none of these
 
     Raises `Refused` as `grad_cam` does.
