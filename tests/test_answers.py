@@ -627,3 +627,23 @@ def test_rows_that_are_not_images_are_refused():
         reshape=lambda A: A.unflatten(0, (-1, 2)).movedim(1, 3).flatten(3),
     )
     assert apart.shape == (2, 20, 28)
+
+
+@pytest.mark.parametrize(
+    ("shape", "mend", "meant"),
+    [
+        ((2, 4, 20, 28), "leave its opacity out: x[:, :3]", lambda x: x[:, :3]),
+        ((1, 2, 3, 20, 28), "its first two: x.flatten(0, 1)", lambda x: x.flatten(0, 1)),
+        (
+            (1, 3, 2, 20, 28),
+            "image: x.transpose(1, 2).flatten(0, 1)",
+            lambda x: x[0].transpose(0, 1),
+        ),
+    ],
+)
+def test_images_with_an_axis_or_a_channel_too_many_are_refused(shape, mend, meant):
+    x = torch.rand(shape)
+    with pytest.raises(Refused, match="what the model takes, ") as refused:
+        zerocam.grad_cam(Answers(), x, 0, layer="body")
+    assert refused.value.mend.endswith(mend)
+    assert len(zerocam.grad_cam(Answers(), meant(x), 0, layer="body")) == 2

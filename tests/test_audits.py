@@ -357,7 +357,7 @@ def test_skip_connections_around_the_layer_are_kept():
     torch.testing.assert_close(place.model(place.x.clone()), model(x), rtol=0, atol=1e-5)
     here, there = (
         zerocam.grad_cam(m, v, 3, layer=at, relu=False)
-        for m, v, at in ((model, x, "layer4.1.bn2"), (place.model, place.x, "cut"))
+        for m, v, at in ((model, x, "layer4.1.bn2"), (place.model, place.x, place.layer))
     )
     torch.testing.assert_close(there, here, rtol=0, atol=1e-6)
 
@@ -1150,3 +1150,32 @@ def test_a_drawn_shift_that_moves_a_prediction_is_a_column_that_says_so():
         assert (report.rows is None) == bool(said[-1])
         assert report.verdict("map", "mixing") == "unchanged"
     assert any("predictions: moved by" in why for why in said), said
+
+
+def test_a_layer_with_as_many_channels_as_rows_and_columns_is_audited():
+    """K = h = w could be channels last: a re-coded layer is what the layer has proved to be."""
+    torch.manual_seed(0)
+    head = nn.AvgPool2d(16), nn.Flatten(), nn.Linear(16, 5)
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1), nn.ReLU()), *head).eval()
+    x = torch.rand(1, 3, 16, 16)
+    report = zerocam.audit(None, model, x, layer="0.1")
+    assert (report.errors, report.uncut) == ({}, None)
+    assert report.verdict("Grad-CAM", "shift").kind == "one constant"
+    assert report.verdict("Grad-CAM", "places").kind == "changes"
+    M = zerocam.grad_cam(model, x, 1, layer="0.1", relu=False)
+    T = symmetries.random_symmetry("places", 256, 0)
+    told, layer = zerocam.reparametrize(model, "0.1", T, x=x)
+    turned = zerocam.grad_cam(told, x, 1, layer=layer, relu=False)
+    torch.testing.assert_close(turned.flatten().sort()[0], M.flatten().sort()[0])
+    with pytest.raises(zerocam.Refused, match=r"layer '0\.1': no gradient of the target"):
+        zerocam.audit(None, model, x, lambda y: y.detach().sum(1), layer="0.1")
+
+
+def test_half_precision_is_said_to_hide_small_changes():
+    model, x = (
+        nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        torch.rand(1, 3, 4, 4),
+    )
+    for kind, said in ((torch.float32, False), (torch.bfloat16, True)):
+        report = zerocam.audit(None, model, x.to(kind), 0, layer="0", symmetries=["shift"])
+        assert ("in half precision const may hide a change below this" in str(report)) == said

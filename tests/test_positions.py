@@ -595,3 +595,36 @@ def test_few_rows_in_order_must_be_clear():
     assert layers._placed(layers._strongest(own + 20.0), at, 3) == 0
     five = torch.eye(8)[:, [0, 2, 4, 5, 7]] + 20.0  # five are hardly ever
     assert layers._placed(layers._strongest(five), torch.arange(5), 5) == 1
+
+
+@pytest.mark.parametrize(("weight", "passes"), [(1.0, 100), (0.0, 25)])
+def test_where_the_weights_of_the_head_are_zero_no_more_is_tried(weight, passes):
+    """One part of the layers is tried, of five; the gradient at all others takes one pass."""
+    model = drawn(Tokens)
+    with torch.no_grad():
+        model.head.weight.mul_(weight)
+    ran = []
+    model.register_forward_hook(lambda *_: ran.append(1))
+    if weight:
+        assert zerocam.suggest_layer(model, image())[0]["layer"] == "blocks.1.norm"
+    else:
+        with pytest.raises(Refused, match="gradient of every score is zero there"):
+            zerocam.suggest_layer(model, image())
+    assert len(ran) <= passes
+
+
+def test_a_layer_that_the_scores_hear_is_found_behind_one_that_they_do_not():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.fc = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), nn.Linear(8, 3)
+            # so many numbers that the body is not among the first layers that are tried
+            self.wide = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1))
+
+        def forward(self, x):
+            A = self.body(x)
+            return self.fc(A.mean((2, 3))) + 0 * self.wide(A).mean((1, 2, 3))[:, None]
+
+    where, why = zerocam.suggest_layer(drawn(Gated), image())
+    assert where == {"layer": "body"}
+    assert "not 'wide': the gradient of every score is zero" in why

@@ -2,6 +2,8 @@
 
 import functools
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +138,18 @@ def test_the_page_names_every_option_of_the_command():
     options = {o for sub in commands.values() for o in sub._option_string_actions if o[:2] == "--"}
     table = PAGE[PAGE.index("| Option |") :]
     assert set(re.findall(r"^\| `(--[a-z]+)` \|", table, re.M)) == options - {"--help"}
+
+
+@pytest.mark.slow
+def test_what_the_page_names_is_there_after_the_imports_beside_it():
+    first, paragraphs = "import functools, torch, zerocam", PAGE.split("\n\n")
+    assert PAGE.index(f"`{first}`") < PAGE.index("symptoms/blank")
+    code, found = [first], 0
+    for text in sorted(paragraphs, key=lambda text: "`import " in text):  # these come last
+        if not text.startswith("```"):
+            code += re.findall(r"`(import [\w.]+)`", text)
+            code += re.findall(r"\bzerocam(?:\.\w+)+(?=\()", text)
+            found += text.count("`zerocam.")
+    assert len(code) > found > 8
+    done = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -132,12 +132,7 @@ def refuse_bad_scores(y: Any, n: int) -> None:
     """`Refused` unless y holds finite scores (N, C), or one row of them for all images together."""
     if not isinstance(y, Tensor) or y.ndim != 2 or len(y) not in (1, n):
         got = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
-        raise Refused(
-            "model", f"{got} as its output", f"scores (N, C) with N = {n}", "pass a target of your "
-            "own, a function of this output with a number for each image: lambda y: "
-            'y["out"][:, c] of a dict, y[0][:, c] of a tuple, y[:, c].mean((1, 2)) of a mask, '
-            "y of (N,)"
-        )  # fmt: skip
+        raise Refused("model", f"{got} as its output", f"scores (N, C) with N = {n}", OWN_TARGET)
     if not y.is_floating_point():
         mend = "return the numbers they were made from, which have a gradient"
         raise Refused("model", f"{y.dtype} as its scores", "floats", mend)
@@ -240,6 +235,10 @@ def no_gradient(name: str, model: nn.Module, end: End | None = None) -> LayerRef
     return LayerRefused(f"layer {name!r}", mend=mend, why=why)
 
 
+OWN_TARGET = (
+    "pass a target of your own, a function of this output with a number for each image: lambda y: "
+    'y["out"][:, c] of a dict, y[0][:, c] of a tuple, y[:, c].mean((1, 2)) of a mask, y of (N,)'
+)
 FLOATS = "explain the float model that it was made from"
 REENTRANT = "make the checkpoint with use_reentrant=False, or turn checkpointing off"
 
@@ -290,9 +289,12 @@ def _other(model: nn.Module, x: Tensor) -> Iterator[tuple[Tensor, str]]:
         yield x.permute(0, 3, 1, 2), "its channels are last: x.permute(0, 3, 1, 2)"
     if x.ndim == 4 and x.shape[1] == 1:
         yield x.expand(-1, 3, -1, -1), "repeat the grey channel: x.expand(-1, 3, -1, -1)"
+    if x.ndim == 4 and x.shape[1] == 4:
+        yield x[:, :3], "leave its opacity out: x[:, :3]"
     if x.ndim == 5:
         frames = x.transpose(1, 2).flatten(0, 1)
         yield frames, "make each frame an image: x.transpose(1, 2).flatten(0, 1)"
+        yield x.flatten(0, 1), "make one axis of its first two: x.flatten(0, 1)"
 
 
 def _cause(model: nn.Module, x: Inputs) -> Refused | None:

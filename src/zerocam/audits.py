@@ -262,6 +262,8 @@ class AuditReport:
         head = [m for m in went if self.ran_on[m] == "head"]
         rounding = " or ".join(f"{t:.0e}" for t in sorted(set(self.tolerance.values())))
         notes = [f"layer {self.layer!r}, seed {self.seed}; unchanged: below {rounding}"]
+        if max(self.tolerance.values()) > 1e-2:
+            notes += ["in half precision const may hide a change below this; run in float32"]
         notes += [f"from stored activations, backbone run once: {'; '.join(head)}"] if head else []
         notes += [f"by running the whole model: {'; '.join(whole)}"] if whole else []
         notes += [f"not cut at the layer: {self.uncut}"] if self.uncut else []

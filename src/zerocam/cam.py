@@ -265,13 +265,15 @@ def explain_blank(
                      one)
     "cancelled"      alpha = 0, but not G: gradients for and against cancel over the positions, as
                      below a head that compares places (take `methods.hires_cam`)
-    "all negative"   max M <= 0: every position speaks against s (draw relu=False; the reference
-                     `spatial_mean` shows where most and least; `targets.centred` asks for more
-                     than the average class).  With complete=True this is an answer: absent
+    "all negative"   max M <= 0: every position lowers s, counted from the reference, which a class
+                     can do that is there and predicted (`targets.centred` asks for more than the
+                     average class; draw relu=False; `spatial_mean` shows where least).  Of
+                     `targets.centred` with complete=True it answers: nowhere more than that class
     "constant"       M does not vary over positions, so min-max scaling would divide by zero: an
                      even image, or one the layer cannot tell apart (name an earlier one)
     "tiny"           0 < max M < `tiny` [score]: the epsilon of usual normalisations swallows it
-                     (divide by the maximum before drawing)
+                     (in half precision run it in float32 first: so small a gradient is mostly
+                     rounding there; then divide by the maximum before drawing)
     "not blank"      none of these
 
     Raises `Refused` as `grad_cam` does.

@@ -23,13 +23,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zerocam import grad_cam, hooks, layers, references, suggest_layer, targets
-from zerocam.answers import refuse_bad_scores
+from zerocam.answers import refuse_bad_input, refuse_bad_scores
 from zerocam.audits import audit
 from zerocam.cam import blank_reasons
 from zerocam.methods import Method
 from zerocam.networks import Network, class_number, torchvision_input
 from zerocam.photos import read_photo
-from zerocam.refusals import LayerRefused
+from zerocam.refusals import LayerRefused, Refused
 from zerocam.views import View, prepared, view
 
 CHOICES = {
@@ -40,10 +40,12 @@ BLANK = {  # why a map is blank -> what to do about it
     "silent layer": "no channel fired; scale x as in training, load weights, or an earlier --layer",
     "zero gradient": "the target is saturated (--target logit or centred), or deaf to the --layer",
     "cancelled": "gradients for and against it cancel over positions; zerocam.methods.hires_cam",
-    "all negative": "nothing speaks for it; --reference spatial_mean shows where most and least do",
+    "all negative": "every position lowers this score, counted from {}; {}--reference spatial_mean "
+    "shows where least",
     "constant": "it is the same everywhere; an even image, or one the layer cannot tell apart",
-    "tiny": "there is something, but most tools would lose it in rounding; read the numbers",
+    "tiny": "run half precision in float32; else read the numbers: most tools round them off",
 }
+ZERO = {"zero": "a layer of zeros", "local_score": "a score of zero", "spatial_mean": "the mean"}
 SIZE = 224  # pixels: side of the square that is shown to the network
 
 
@@ -163,7 +165,9 @@ class Explanation:
             f"lowest {M.min():.3g}, sum {M.sum():.3g}, positive {(M > 0).float().mean():.0%}",
         ]
         if self.blank in BLANK:
-            lines.append(f"blank when drawn the usual way: {self.blank}. {BLANK[self.blank]}")
+            other = "try --target centred, or " * (len(case.y) > 1 and self.target != "centred")
+            advice = BLANK[self.blank].format(ZERO[self.reference], other)
+            lines.append(f"blank when drawn the usual way: {self.blank}. {advice}")
         return lines
 
     def record(self, out: list[str], symmetries: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -268,6 +272,9 @@ def _named(model: nn.Module, x: Tensor, layer: str, call: int | None) -> dict[st
 def shown(network: Network, photo: Photo) -> Tensor:
     """The model's input made of a photograph: with the type of its weights, on its device."""
     x = prepared(network.prepare, photo.pixels)
+    refuse_bad_input(network.model, x)
+    if x.ndim > 3 and len(x) > 1:  # of fewer axes the first may be channels
+        raise Refused("prepare", f"{len(x)} images of one photograph", "one, (1, ch, H, W)")
     return x.to(next((p for p in network.model.parameters() if p.is_floating_point()), x))
 
 

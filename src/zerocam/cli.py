@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from zerocam import cases
+from zerocam.answers import OWN_TARGET
 from zerocam.audits import AuditReport, audit
 from zerocam.cases import CHOICES, SIZE, Case, Explanation, Photo, drawing, explain, look, png, text
 from zerocam.folders import SHEET, explain_folder, photographs
@@ -42,6 +43,7 @@ ENDINGS = {  # what is asked -> the files that can hold the answer; the first wo
     "audit": (".png", ".csv"),
 }
 NETWORK = "efficientnet_lite0"
+WRAP = "let make_model wrap it: an nn.Module that returns y['out'], y[0] or y[:, None] of it"
 LIBRARY = re.compile(r"site-packages|^<|lib.python3").search  # a file that is not the user's own
 GIVEN = ("_module", "_called", "prepared", "answer")  # functions that run what the user named
 
@@ -249,7 +251,7 @@ def told(error: Exception, full: bool = False) -> str:
     behind = places[here + 1 :]
     theirs = [p for p in behind if not LIBRARY(p.filename)]
     if isinstance(error, Refused) or (isinstance(error, OSError | MemoryError) and not theirs):
-        return said
+        return said.replace(OWN_TARGET, WRAP)
     named = places[here].name in GIVEN or any("autograd" in p.filename for p in behind)
     at = theirs[-1:] if theirs or named else [places[here]]
     place = "".join(f" ({Path(p.filename).name} line {p.lineno}, in {p.name})" for p in at)

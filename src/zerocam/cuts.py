@@ -9,7 +9,6 @@ layer are traced; all others stay whole.  A head is only used if it proves to be
 """
 
 import operator
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +66,7 @@ def cut(model: nn.Module, x: Inputs, layer: str) -> Place:
     >>> net = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> place = cut(net, torch.tensor([[[[4.0, -2.0]]]]), "0")
     >>> place.layer, place.x, place.model(place.x)
-    ('cut', tensor([[[[4., 0.]]]]), tensor([[2.]]))
+    ('0', tensor([[[[4., 0.]]]]), tensor([[2.]]))
     """
     graph, at = _traced(model, x, layer)
     head, around = _behind(graph, at)
@@ -78,13 +77,16 @@ def cut(model: nn.Module, x: Inputs, layer: str) -> Place:
     }
     parts |= _values(model, x, graph, around)
     whole, tokens = _tap_at(model, x, layer)
-    begin = _Begin(tokens)
-    carrier = nn.Sequential(OrderedDict(cut=begin, head=_compiled(parts, head)))
+    carrier: nn.Module = _Begin(tokens)
+    for name in reversed(layer.split(".")):  # a refusal then names the user's layer
+        carrier, begin = nn.Sequential(), carrier
+        carrier._modules[name], begin.training = begin, False
+    carrier._modules["behind it"] = _compiled(parts, head)
     for wrapper in (carrier, *carrier.children()):  # not the model's own parts
         wrapper.training = False
     A = whole.A.to(images(x).dtype)
-    _refuse_another(carrier, A, whole)
-    return Place(carrier, A, "cut")
+    _refuse_another(carrier, A, whole, layer)
+    return Place(carrier, A, layer)
 
 
 class _Around(fx.Tracer):
@@ -185,9 +187,9 @@ class _Begin(nn.Module):
         return (A[:, 0] if self.tokens else A).clone()  # the head may work on it in place
 
 
-def _refuse_another(head: nn.Module, A: Tensor, whole: Tap) -> None:
+def _refuse_another(head: nn.Module, A: Tensor, whole: Tap, layer: str) -> None:
     """`Uncut` if the head's scores or gradients are not those of the model."""
-    part, _ = _tap_at(head, A, "cut")
+    part, _ = _tap_at(head, A, layer)
     for what, ours, theirs in (("scores", part.y, whole.y), ("gradients", part.G, whole.G)):
         if not (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max():
             raise Uncut(f"the part behind the layer, by torch.fx, has other {what}")

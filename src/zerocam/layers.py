@@ -37,10 +37,12 @@ FEW, SURE = 4, 1.2  # so few rows must answer so many times more clearly than al
 FLAT = 0.7  # tokens without a place answer so much less clearly than the others
 HELD = 2  # times the largest output: so much is held of the layers that are tried at a time
 MANY = 8  # channels that a network with channels last has at least
+ZERO = "the gradient of every score is zero there (are the weights behind it zero?)"
 UNTOLD = "by changing the image we could not tell which output axes are positions of all of it"
 
 
-_TOLD: weakref.WeakKeyDictionary[nn.Module, set[tuple[int, ...]]] = weakref.WeakKeyDictionary()
+# what layers have proved to be: (K, h, w, H, W), each with positions last
+TOLD: weakref.WeakKeyDictionary[nn.Module, set[tuple[int, ...]]] = weakref.WeakKeyDictionary()
 
 
 @torch.inference_mode(False)
@@ -54,7 +56,8 @@ def suggest_layer(
     function of what it returns, as `grad_cam` takes it.
 
     Looked for from the end, on the first image of x, by changing strips of it and watching what
-    moves: some 20 forward passes.  Passed over: poolings, which only blur the layer before them;
+    moves: 17 forward passes for every few layers that are tried, and some for each; in all some 20,
+    and some 100 where it goes far back.  Passed over: poolings, which only blur the layer before;
     layers that run more than once; layers with a channel for each class, which are the head's;
     branches, which part of the image goes round; tokens of which the scores read one position, as
     all do behind the last attention of a ViT, where only the class token counts; and outputs whose
@@ -77,6 +80,8 @@ activations are never negative
     left = [k for k in reversed(range(len(seen))) if seen[k].may_have_positions]
     left = [k for k in left if not seen[k].copies]
     for part in _parts(seen, left):
+        if ZERO in passed and _deaf(model, x, asked.any, {seen[k].name for k in left}):
+            break  # 17 passes for every part would find the same
         once = [seen[k] for k in part if runs[seen[k].name] == 1 and not seen[k].pools]
         grids = _grids(model, x, once)
         for k in part:
@@ -246,13 +251,31 @@ def _unfit(
     except LayerRefused as refused:
         return refused.why
     if not G.any():
-        return "the gradient of every score is zero there (are the weights behind it zero?)"
+        return ZERO
     if G.any(1).sum() <= 1:
         return "the scores read at most one position of it"
     tokens = _Tokens(shape, grid.axes[0], grid.skip) if grid.skip else None
     if _goes_round(model, x, where["layer"], asked.any, tokens):
         return "part of the image goes round it (of several branches, name one)"
     return None
+
+
+def _deaf(model: nn.Module, x: Inputs, target: Target, layers: set[str]) -> bool:
+    """Whether the gradient of every score is zero at each of these layers; one pass each way."""
+    heard: list[bool] = []
+
+    def listen(_module: nn.Module, _args: Any, out: Any) -> None:
+        if isinstance(out := hooks.first_of(out), Tensor) and out.requires_grad:
+            out.register_hook(lambda G: heard.append(bool(G.any())))
+
+    leaf = answers.images(x).detach().clone().requires_grad_()
+    behind = hooks.hooked(map(model.get_submodule, layers), listen)
+    with behind, torch.enable_grad(), hooks.left_as_it_was(model, x):
+        s = target(answers.answer(model, answers.replaced(x, leaf * 1)))
+    if answers.reentrant(s) or not answers.reaches(s, leaf):
+        return False
+    torch.autograd.grad(s.sum(), leaf)
+    return not any(heard)
 
 
 def _goes_round(
@@ -388,7 +411,7 @@ def _grids(model: nn.Module, x: Inputs, layers: list[_Seen]) -> dict[str, Grid |
         rows, columns = ([a[:down] for a in every], [a[down:] for a in every])
         grid = found[layer.name] = _grid(layer.shape, rows, columns, (H, W))
         if grid and not grid.reshape():
-            told = _TOLD.setdefault(model.get_submodule(layer.name), set())
+            told = TOLD.setdefault(model.get_submodule(layer.name), set())
             told.add((*layer.shape[1:], H, W))
     return found
 
@@ -407,7 +430,7 @@ def _refuse_another_layout(
     H, W = (1, *answers.images(x).shape[2:])[-2:]
     last = min(K, w) >= MANY and _one_patch((K, h), (H, W))
     attends = h == w > 2 and bool((A[0, 0] >= 0).all() and (A[0, 0].sum(1) - 1).abs().max() < 1e-3)
-    known = (K, h, w, H, W) in _TOLD.get(model.get_submodule(name), ())
+    known = (K, h, w, H, W) in TOLD.get(model.get_submodule(name), ())
     if known or h * w <= FEW**2 or (_one_patch((h, w), (H, W)) and not last and not attends):
         return
     tried = copy.deepcopy(model) if model.training else model  # which batches move: y needs it

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from zerocam.answers import Inputs, answer, tensors
 from zerocam.hooks import Hook, Layer, find_layer, hooked, left_as_it_was
+from zerocam.layers import TOLD
 from zerocam.refusals import Refused
 from zerocam.symmetries import Affine, Places, SoftmaxShift, Symmetry
 
@@ -98,7 +99,7 @@ def reparametrize(
              [ 0., -2.]]]), tensor([[[ 2.,  1.],
              [ 1., -1.]]]))
     """
-    name, _ = find_layer(model, layer)
+    name, module = find_layer(model, layer)
     if isinstance(symmetry, Places) and (fold or x is None):
         why = "no weights can move positions, and only x shows whether the head sees them move"
         raise Refused("places", "no x, or fold=True", "x and the inserted form", why)
@@ -114,6 +115,8 @@ def reparametrize(
         border = _fold(changed, name, symmetry, tolerance, allow_border)
     else:
         name = _insert(changed, name, symmetry, tolerance, channel_dim)
+        # its positions are the layer's; turned places would not answer to the image in order
+        TOLD[changed.get_submodule(name)] = set(TOLD.get(module, ()))
     if border is not None:
         warnings.warn(border, stacklevel=2)
     elif before is not None and x is not None:
