@@ -254,6 +254,14 @@ def test_mixing_keeps_the_table_and_a_shift_adds_one_number_to_each_row():
     T = mixing(torch.tensor([[1.0, 2, 0], [0, 1, 0], [1, 0, 1]]).double())
     assert torch.equal(table_of(T(A), T.push_gradient(G)), table_of(A, G))
     t = integers(K, seed=3)
+    even = G.mean((2, 3), keepdim=True).expand_as(G)  # as before an averaging, linear head
+    maps = [
+        zerocam.signed_map(zerocam.channel_weights(g), a).flatten(1)
+        for a, g in ((A, even), (shift(t)(T(A)), T.push_gradient(even)))
+    ]
+    first, second = (M - M.median(1, keepdim=True).values for M in maps)
+    torch.testing.assert_close(first, second)
+    assert (maps[0] - maps[1]).abs().min() > 0.1  # the maps themselves have moved
     gained = table_of(shift(t)(A), G) - table_of(A, G)
     expected = torch.einsum("nkq,k->nq", G.flatten(2), t)
     assert torch.equal(gained, expected[..., None].expand_as(gained))
