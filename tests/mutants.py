@@ -748,7 +748,7 @@ MUTANTS = [
     ("cli", 'if line.startswith("Issues, "):', "if line:",
      "test_main.py::test_a_mistake_of_ours_is_reported_where_the_setting_says"),
     ("cases", "refuse_bad_scores(made.y, len(x))", "pass",
-     "test_main.py::test_a_photograph_without_a_map_says_why_and_the_others_go_on"),
+     "test_main.py::test_a_score_that_nobody_asked_for_has_to_be_finite_too"),
     ("cases", "y.argmax(1) if c is None else c", "y.argmax(1)",
      "test_main.py::test_several_classes_and_models_have_one_scale"),
     ("networks", "plain = t.dequantize() if t.is_quantized else t.to_dense()",

@@ -202,6 +202,14 @@ class Dazzled(nn.Module):
         return x[:, 0].amax((1, 2)) - x[:, 0].amin((1, 2))
 
 
+class Blinded(Dazzled):
+    """As it, in the score of class 1 alone."""
+
+    def forward(self, x):
+        zero, one, *others = self.net(x).unbind(1)
+        return torch.stack([zero, one + self.spread(x).log(), *others], 1)
+
+
 class Narrow(Dazzled):
     """Raises for an even photograph."""
 
@@ -887,6 +895,16 @@ def test_a_photograph_without_a_map_says_why_and_the_others_go_on(
         target = targets.centred(0) if options else int(y.argmax())
         wanted = zerocam.grad_cam(Dazzled().eval(), x, target, layer="net.1", relu=False)[0]
         torch.testing.assert_close(torch.tensor(M), wanted)
+
+
+def test_a_score_that_nobody_asked_for_has_to_be_finite_too(folder, tmp_path, capsys):
+    """Else the table would hold it, and a class that is predicted could not be found."""
+    (tmp_path / "0.png").write_bytes((folder / "0.png").read_bytes())
+    even(tmp_path / "1.png")
+    words = ["map", str(tmp_path), "--model", "test_main:Blinded", "--layer", "net.1"]
+    words += ["--class", "0", "--target", "logit", "--size", "48"]
+    assert main([*words, "--out", str(tmp_path / "m.csv")]) == 0
+    assert pd.read_csv(tmp_path / "m.csv").note[1].startswith("scores: got NaN or inf for image")
 
 
 def test_a_photograph_that_the_model_fails_at_has_its_note(folder, tmp_path, capsys):
