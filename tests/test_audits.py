@@ -262,23 +262,10 @@ def test_under_a_shift_the_sign_moves_and_the_order_stays():
 # ---- where a method runs ------------------------------------------------------------------------
 
 
-class Counting(nn.Module):
-    """Counts its runs."""
-
-    def __init__(self, inner):
-        super().__init__()
-        self.inner, self.runs = inner, []
-
-    def forward(self, x):
-        self.runs.append(len(x))
-        return self.inner(x)
-
-
 def test_the_backbone_runs_once_where_the_model_can_be_cut():
-    model = Net(heads()["mlp"])
-    front = Counting(model.features)
-    model.features = nn.Sequential(front)
-    front.__dict__["runs"] = runs = []
+    model, runs = Net(heads()["mlp"]), []
+    model.features = nn.Sequential(model.features)
+    model.features[0].register_forward_hook(lambda *_: runs.append(1))
     report = audit.audit(None, model, images(), 2, layer="features")
     assert set(report.ran_on.values()) == {"head"}
     assert len(runs) == 1
@@ -489,6 +476,14 @@ def test_a_model_in_training_mode_is_left_as_it_was(untyped, named, layer, dropo
     assert set(report.ran_on.values()) == {"head" if named is None else "whole model"}
     assert [m.training for m in model.modules()] == modes
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("none", [[], {}, ()])
+def test_no_symmetries_and_no_methods_are_refused(none):
+    with pytest.raises(ValueError, match=r"symmetries: got .*, wanted at least one, or None for"):
+        run("conv", symmetries=none)
+    with pytest.raises(ValueError, match=r"methods: got .*, wanted callables"):
+        run("conv", none)
 
 
 def test_a_change_that_moves_predictions_is_refused():

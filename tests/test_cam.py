@@ -6,6 +6,7 @@ Arithmetic is exact where exactness is claimed: see nets.py.
 import copy
 import threading
 import warnings
+from collections import deque
 
 import captum.attr
 import pytest
@@ -339,6 +340,43 @@ def test_a_buffer_that_is_bound_anew_comes_back_too():
     zerocam.grad_cam(model, images(), 2, layer="net.features")
     assert model.mean is before
     assert not before.any()
+
+
+class Remembers(Net):
+    """Keeps what it saw in a container, as one kind of memory or another."""
+
+    def __init__(self, memory):
+        super().__init__(heads()["gap"])
+        self.memory = memory
+
+    def forward(self, x):
+        A = self.features(x)
+        if isinstance(self.memory, dict):
+            self.memory.setdefault("first", A.detach())
+            self.memory["last"] = A.detach()
+        else:
+            if len(self.memory):
+                self.memory[0] += 1  # in place
+            self.memory.append(A.detach())
+        return self.head(A)
+
+
+def at_features(model, x):
+    return zerocam.grad_cam_all(model, x, layer="features")
+
+
+@pytest.mark.parametrize("what", [signed, at_features, zerocam.suggest_layer])
+@pytest.mark.parametrize("kind", [list, deque, dict])
+@pytest.mark.parametrize("full", [False, True])
+def test_what_a_module_keeps_in_a_container_comes_back(what, kind, full):
+    seen = torch.tensor([3.0, 5.0])
+    held = {} if not full else {"last": seen} if kind is dict else {0: seen}
+    memory = kind(held if kind is dict else held.values())
+    model = Remembers(memory)
+    what(model, images())
+    assert model.memory is memory
+    assert dict(memory if kind is dict else enumerate(memory)) == held  # tensors by identity
+    assert seen.tolist() == [3.0, 5.0]
 
 
 class SetsItsMode(Net):
@@ -675,6 +713,7 @@ REFUSED = [
     (gap, images().int(), {}, "x: got torch.int32 of shape"),
     (gap, images().numpy(), {}, "x: got ndarray, wanted a float tensor"),
     (gap, images()[:0], {}, "got an empty batch"),
+    (gap, images().to("meta"), {}, "x: got a tensor on the device meta, which has no values"),
     (gap, NAN, {}, r"activations: got NaN or inf for image \[1\], wanted finite"),
     (gap, images() * float("inf"), {}, "activations: got NaN or inf"),
     (

@@ -1,5 +1,8 @@
 """Metrics: by hand on 2 x 3 maps, degenerate cases, laws, refusals."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given
@@ -101,6 +104,17 @@ def test_enlarging_keeps_a_constant():
         metrics.enlarge(torch.full((1, 2, 3), 2.0), (4, 6)), torch.full((1, 4, 6), 2.0)
     )
     assert metrics.enlarge(M, 8).shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("size", [np.int64(6), torch.Size([6, 6]), [6, 6]])
+def test_a_size_may_be_of_numpy_or_torch(size):
+    assert torch.equal(metrics.enlarge(M, size), metrics.enlarge(M, 6))
+
+
+@pytest.mark.parametrize("size", [0, (4,), (4, 4, 4), (4, 0)])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match=rf"size: got {re.escape(str(size))}, wanted \(H, W\)"):
+        metrics.enlarge(M, size)
 
 
 @pytest.mark.parametrize("metric", [metrics.pointing, metrics.energy_inside, metrics.iou])

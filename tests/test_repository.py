@@ -228,8 +228,9 @@ def test_the_package_stays_small():
     # for tokens as input, weights that a hook makes, gradients that cancel; 36 for a folder that
     # goes on where a photograph fails, and for methods that draw at random; 33 for a head of zeros,
     # a cube of activations, a `prepare` that gives bytes or several images, and advice that is true
-    # of what was asked
-    assert sum(tool.values()) <= 3991, too_long("the tool, without its laboratory,", 3991, tool)
+    # of what was asked; 11 for what a model keeps in lists, tensors without values, a size that is
+    # none, and an audit of nothing
+    assert sum(tool.values()) <= 4002, too_long("the tool, without its laboratory,", 4002, tool)
 
 
 def test_each_dependency_is_pinned_for_every_platform():

@@ -61,6 +61,14 @@ def test_a_workflow_that_publishes_knows_both_addresses(path):
                     assert "github.repository" in known["ZEROCAM_REPOSITORY"]
 
 
+def test_nothing_is_released_before_every_test_has_passed():
+    jobs = yaml.safe_load((GITHUB / "workflows" / "release.yml").read_text())["jobs"]
+    runs = [step.get("run", "") for step in jobs["release"]["steps"]]
+    asked = next(i for i, run in enumerate(runs) if run.startswith("make test"))
+    assert asked < next(i for i, run in enumerate(runs) if run.startswith("make release"))
+    assert asked < next(i for i, run in enumerate(runs) if "gh release create" in run)
+
+
 def test_every_target_that_a_workflow_makes_is_in_the_makefile():
     made = (ROOT / "Makefile").read_text()
     for path in WORKFLOWS:

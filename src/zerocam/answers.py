@@ -111,6 +111,8 @@ def refuse_bad_input(model: Any, x: Any) -> None:
         raise Refused("x", _said(x), wanted, mend)
     if not 3 <= x.ndim <= 5:
         raise Refused("x", _said(x), wanted, "give each image its channels, rows and columns")
+    if x.is_meta:
+        raise Refused("x", "a tensor on the device meta, which has no values", "one with values")
     if len(x) == 0:
         raise Refused("x", f"an empty batch {tuple(x.shape)}", "at least one image")
 

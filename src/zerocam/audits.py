@@ -335,16 +335,16 @@ def audit(
     random draw of each kind, from `seed`, with shifts of the size of the layer's activations.  A
     kind that the model does not have, as "places" where the head sees the order of positions, or
     that moves a prediction, is a column that does not apply, with the reason in `absent`.  softmax:
-    False where
-    the scores are not read through a softmax (several labels, a regression, an embedding): such a
-    model has no softmax shift, and nobody can tell that from its scores.  `progress` shows a bar.
-    The predicted classes are found once, on the model as it came.
+    False where the scores are not read through a softmax (several labels, a regression, an
+    embedding): such a model has no softmax shift, and nobody can tell that from its scores.
+    `progress` shows a bar.  The predicted classes are found once, on the model as it came.
 
     Changes are relative to the largest absolute value of each image's map.  A method that raises
     is reported with its message.  Each run of a method draws the same from torch, NumPy and
     Python, so that its own dice are no change.  The model is left as it was.
 
-    Raises `Refused` as `grad_cam` does, and for a symmetry of your own that moves a prediction.
+    Raises `Refused` as `grad_cam` does, for no methods or symmetries at all, and for a symmetry of
+    your own that moves a prediction.
 
     >>> net = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
     >>> x = torch.tensor([[[[4.0, 0.0], [1.0, 2.0]], [[0.0, 3.0], [1.0, 0.0]]]])
@@ -512,6 +512,8 @@ def _drawn(
     softmax: bool,
 ) -> tuple[dict[str, Symmetry | None], dict[str, str], nn.Module | None]:
     """The symmetries by name, why the model does not have one, and the layer of the scores."""
+    if symmetries is not None and not symmetries:
+        raise Refused("symmetries", f"{symmetries!r}", "at least one, or None for one of each kind")
     if isinstance(symmetries, Mapping):
         return dict(symmetries), {}, None
     drawn: dict[str, Symmetry | None] = {}

@@ -17,6 +17,7 @@ behind any modules, in this thread only; `run` is what both `tap` and `grad_cam_
 import difflib
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
@@ -51,6 +52,7 @@ Hook = Callable[[nn.Module, Any, Any], Any]
 
 LOOK: list[Callable[[nn.Module, Inputs, str, Tensor], None]] = []  # `zerocam.layers` looks here
 OF_TORCH = frozenset(vars(nn.Module()))  # the attributes that every module has
+GROWS = (dict, list, deque)  # what a module may keep its state in
 
 
 class Tap(NamedTuple):
@@ -405,17 +407,18 @@ def left_as_it_was(model: nn.Module, x: Inputs) -> Iterator[list[nn.Module]]:
     """Yield the model's modules; at the end put back what a forward may have moved.
 
     That is the random state; buffers in training mode; and in any mode the buffers and attributes
-    of modules that are not torch's own, such as the membrane of a spiking neuron.  Meanwhile what
-    torch.compile has made runs as it was before, since compiled code passes hooks by.
+    of modules that are not torch's own, such as the membrane of a spiking neuron, and what their
+    dicts, lists and deques hold.  Meanwhile what torch.compile has made runs as it was before,
+    since compiled code passes hooks by.
     """
     modules = _modules(model)
     own = [m for m in modules if not type(m).__module__.startswith("torch.")]
-    parts = [m._buffers for m in modules if m._buffers and m.training]
+    parts: list[Any] = [m._buffers for m in modules if m._buffers and m.training]
     for m in own:
         parts += [vars(m), m._buffers]
-        parts += [v for key, v in vars(m).items() if type(v) is dict and key not in OF_TORCH]
+        parts += [v for k, v in vars(m).items() if isinstance(v, GROWS) and k not in OF_TORCH]
     with torch.no_grad():
-        kept = [_Kept(part) for part in parts if part]
+        kept = [_Kept(part) for part in parts]
     with forked(images(x).device), _uncompiled():
         try:
             yield modules
@@ -426,22 +429,25 @@ def left_as_it_was(model: nn.Module, x: Inputs) -> Iterator[list[nn.Module]]:
 
 
 class _Kept:
-    """The values of a dict, and copies of its tensors, which a forward may write into."""
+    """What a dict or a list holds, and copies of its tensors, which a forward may write into."""
 
-    def __init__(self, part: dict[str, Any]) -> None:
-        self.part, self.values = part, dict(part)
-        self.tensors = [(k, v, v.clone()) for k, v in part.items() if isinstance(v, Tensor)]
+    def __init__(self, part: Any) -> None:
+        self.part, self.values = part, dict(part if isinstance(part, dict) else enumerate(part))
+        self.tensors = [(k, v, v.clone()) for k, v in self.values.items() if isinstance(v, Tensor)]
 
     def put_back(self) -> None:
         """Each value in its place again; a tensor that was not there before goes."""
-        for key in [key for key, now in self.part.items() if now is not self.values.get(key)]:
-            if key in self.values:
-                self.part[key] = self.values[key]
-            elif isinstance(self.part[key], Tensor):
-                del self.part[key]
-        for key, v, copy in self.tensors:
-            if not torch.equal(v, copy):  # nothing is written that need not be
-                self.part[key] = copy if v.is_inference() else v.copy_(copy)
+        if isinstance(self.part, dict):
+            for key in self.part.keys() - self.values.keys():
+                if isinstance(self.part[key], Tensor):
+                    del self.part[key]
+            self.part.update(self.values)
+        else:
+            self.part.clear()
+            self.part.extend(self.values.values())
+        for key, v, before in self.tensors:
+            if not torch.equal(v, before):  # nothing is written that need not be
+                self.part[key] = before if v.is_inference() else v.copy_(before)
 
 
 def _uncompiled() -> AbstractContextManager[Any]:

@@ -9,7 +9,7 @@ A map with NaN or inf is `Refused`: it would pass for blank.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 import torch
 import torch.nn.functional as F
@@ -25,17 +25,20 @@ How = Literal["none", "max", "minmax", "rank"]
 HOWS: tuple[How, ...] = ("none", "max", "minmax", "rank")
 
 
-def enlarge(M: Float[Tensor, "N h w"], size: int | Sequence[int]) -> Map:
+def enlarge(M: Float[Tensor, "N h w"], size: SupportsIndex | Sequence[int]) -> Map:
     """The map at the size of the image: (N, H, W), in the unit of M.
 
     Maps come at the layer's resolution; masks and images are larger.  Bilinear, pixel centres
-    aligned to pixel areas (align_corners=False).  size: (H, W), or one number for both.
+    aligned to pixel areas (align_corners=False).  size: (H, W), or one number for both; another
+    size is `Refused`.
 
     >>> enlarge(torch.tensor([[[0.0, 4.0]]]), (1, 4))
     tensor([[[0., 1., 3., 4.]]])
     """
-    H, W = (size, size) if isinstance(size, int) else size
-    return F.interpolate(M[:, None], (H, W), mode="bilinear", align_corners=False)[:, 0]
+    sizes = [*map(int, [size, size] if isinstance(size, SupportsIndex) else size)]
+    if len(sizes) != 2 or min(sizes) < 1:
+        raise Refused("size", f"{size}", "(H, W), or one number for both, of at least 1")
+    return F.interpolate(M[:, None], sizes, mode="bilinear", align_corners=False)[:, 0]
 
 
 def normalise(M: Map, how: How) -> Map:
