@@ -229,7 +229,8 @@ def test_the_positions_of_tokens_move_and_the_class_token_stays():
     ).double().eval()  # fmt: skip
     nn.init.normal_(model.heads.head.weight)
     x = torch.randn(1, 3, 32, 32).double()
-    where, _ = zerocam.suggest_layer(model, x)
+    where = {"layer": "encoder.layers.encoder_layer_1.ln_1"}
+    where |= {"reshape": zerocam.tokens_to_map(4, 4, skip=1)}
     named = {"Grad-CAM": audit.METHODS["Grad-CAM"]}
     for kw in ({}, {"symmetries": ["places"]}):
         report = audit.audit(named, model, x, 2, **where, **kw)
@@ -244,6 +245,55 @@ def test_the_positions_of_tokens_move_and_the_class_token_stays():
     every = symmetries.Places(torch.arange(17).roll(1), lambda A: A.mT[:, :, None])
     with pytest.raises(ValueError, match="predictions: moved by"):
         recode.reparametrize(model, where["layer"], every, x=x)
+
+
+GRAD_CAM = {"Grad-CAM": audit.METHODS["Grad-CAM"]}  # without its ReLU
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 3), (2, 4, 5, 3)])
+def test_the_channels_are_where_reshape_finds_them(shape):
+    """Channels last, once with as many rows as channels."""
+
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.head = nn.Tanh(), nn.Linear(3, 4).double()
+
+        def forward(self, A):
+            return self.head(self.layer(A).mean((1, 2)))
+
+    kw = {"layer": "layer", "reshape": zerocam.channels_first, "symmetries": ["mixing", "shift"]}
+    report = audit.audit(GRAD_CAM, Last(), torch.randn(*shape).double(), 1, **kw)
+    found = [report.verdict("Grad-CAM", kind).kind for kind in ("mixing", "shift")]
+    assert found == ["unchanged", "one constant"]
+
+
+@pytest.mark.parametrize("T", [3, 6])
+def test_a_signal_is_audited_along_its_channels(T):
+    """(N, K, T), once with as many times as channels."""
+    head = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(3, 4)).double()
+    model = nn.Sequential(nn.Tanh(), *head)
+    kw = {"layer": "0", "reshape": lambda A: A[:, :, None], "symmetries": ["mixing", "shift"]}
+    report = audit.audit(GRAD_CAM, model, torch.randn(2, 3, T).double(), 1, **kw)
+    found = [report.verdict("Grad-CAM", kind).kind for kind in ("mixing", "shift")]
+    assert found == ["unchanged", "one constant"]
+
+
+def test_a_layer_that_returns_a_tuple_has_no_places_to_move():
+    class Pairs(nn.Module):
+        def forward(self, A):
+            return A.tanh(), None
+
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.head = Pairs(), nn.Linear(2, 4).double()
+
+        def forward(self, x):
+            return self.head(self.layer(x)[0].mean((2, 3)))
+
+    report = audit.audit([methods.grad_cam], Reads(), images(), 1, layer="layer")
+    assert "got a tuple as its output" in report.absent["places"]
 
 
 @pytest.mark.claim("B3")

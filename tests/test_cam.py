@@ -379,6 +379,137 @@ def test_what_a_module_keeps_in_a_container_comes_back(what, kind, full):
     assert seen.tolist() == [3.0, 5.0]
 
 
+def by_hook(model, layer, x, c):
+    """Signed Grad-CAM by a plain hook, at the tensor that the layer itself put out."""
+    found = []
+    handle = model.get_submodule(layer).register_forward_hook(
+        lambda m, args, out: found.append(hooks.first_of(out))
+    )
+    try:
+        with torch.enable_grad():
+            y = model(x.clone().requires_grad_())
+    finally:
+        handle.remove()
+    (A,) = found
+    (G,) = torch.autograd.grad(y[:, c].sum(), A)
+    return zerocam.signed_map(G.mean((2, 3)), A.detach())
+
+
+class Two(nn.Module):
+    """Its scores read the layer's output, and the same output by another way."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.kept = way, None
+        self.conv = nn.Conv2d(2, 3, 3, padding=1)
+        self.relu = nn.ReLU(inplace=way == "input")
+        self.layer = Twofold(way)
+        self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+        if way == "hook":
+            self.layer.register_forward_hook(lambda m, args, out: setattr(self, "kept", out))
+        self.double()
+
+    def forward(self, x):
+        A = self.conv(x)
+        if self.way == "input":
+            B = self.relu(A)
+            return (self.one(B) * self.two(A)).mean((2, 3))
+        B = self.layer(A)
+        if self.way == "value":
+            B, (A,) = B
+        elif self.way == "hook":
+            A, self.kept = self.kept, None
+        else:
+            A = self.layer.kept
+        return (self.one(B) * self.two(A)).mean((2, 3))
+
+
+class Twofold(nn.Module):
+    """Hands its output on twice: as two values, or as a value and an attribute."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way = way
+
+    def forward(self, A):
+        B = A * A
+        if self.way == "attribute":
+            self.kept = B
+        return (B, (B,)) if self.way == "value" else B
+
+
+@pytest.mark.parametrize("way", ["hook", "attribute", "value", "input"])
+def test_whoever_else_has_the_layers_output_counts_too(way):
+    model, layer = Two(way), "relu" if way == "input" else "layer"
+    expected = by_hook(model, layer, images(), 1)
+    got = zerocam.grad_cam(model, images(), 1, layer=layer, relu=False)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+    every = zerocam.grad_cam_all(model, images(), layer=layer, relu=False)
+    torch.testing.assert_close(every[:, 1], expected, rtol=1e-10, atol=1e-12)
+
+
+class GivesWhatItHas(nn.Module):
+    """A layer whose output is a parameter, or what it was given."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what, self.grid = what, nn.Parameter(torch.ones(1, 2, 2, 4).double())
+
+    def forward(self, x):
+        return self.grid if self.what == "weight" else x
+
+
+@pytest.mark.parametrize("what", ["weight", "image"])
+def test_what_the_model_had_before_is_not_written_into(what):
+    layer = GivesWhatItHas(what)
+    model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3).double())
+    x = images()[:1]
+    before, versions = layer.grid, (x._version, layer.grid._version)
+    zerocam.grad_cam(model, x, 1, layer="0")
+    assert layer.grid is before
+    assert (x._version, layer.grid._version) == versions
+    assert (x.requires_grad, x.grad_fn, before.grad_fn) == (False, None, None)
+
+
+def test_a_layer_that_hands_on_its_input_counts_by_what_it_hands_on():
+    """What goes round an identity does not go through it; in-place work behind it is allowed."""
+
+    class Round(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.one = nn.Identity(), nn.Conv2d(2, 4, 1).double()
+
+        def forward(self, x):
+            A = 2 * x
+            return self.one(self.layer(A).relu_()).mean((2, 3)) + A.sum((1, 2, 3))[:, None]
+
+    model, x = Round(), images()
+    got = zerocam.grad_cam(model, x, 1, layer="layer", relu=False)
+    A = (2 * x).requires_grad_()
+    (G,) = torch.autograd.grad(model.one(A.relu()).mean((2, 3))[:, 1].sum(), A)
+    torch.testing.assert_close(got, zerocam.signed_map(G.mean((2, 3)), A.detach()))
+
+
+def test_a_part_of_the_head_outside_a_block_with_gradients_counts():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.one = nn.Conv2d(2, 3, 1).double(), nn.Conv2d(3, 4, 1).double()
+
+        def forward(self, x):
+            with torch.enable_grad():
+                A = self.conv(x)
+                inside = self.one(A).mean((2, 3))
+            outside = (A * A).mean((1, 2, 3))[:, None]
+            with torch.enable_grad():
+                return inside + outside
+
+    model = Block()
+    expected = by_hook(model, "conv", images(), 1)
+    got = zerocam.grad_cam(model, images(), 1, layer="conv", relu=False)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+
+
 class SetsItsMode(Net):
     """Leaves autograd as it found it, which inside grad_cam is off."""
 

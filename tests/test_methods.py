@@ -237,6 +237,51 @@ def test_loops_give_ablation_cam(off):
         np.testing.assert_allclose(M[n].numpy(), expected, rtol=1e-12)
 
 
+class Last(nn.Module):
+    """Keeps its channels last, as many as it has rows: the shape alone does not tell them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Identity(), nn.Linear(3, 2).double()
+
+    def forward(self, A):
+        return self.head((1.5 * self.layer(2 * A)).relu().mean((1, 2)))
+
+
+def test_ablation_finds_the_channels_where_reshape_does():
+    model, A = Last(), torch.randn(2, 3, 5, 3).double()
+    M = methods.ablation_cam(model, A, 1, layer="layer", reshape=zerocam.channels_first, relu=False)
+    expected = 0
+    with torch.no_grad():
+        whole = model(A)[:, 1]
+        for k in range(3):
+            without = A.clone()
+            without[..., k] = 0
+            drop = (whole - model(without)[:, 1]) / whole
+            expected = expected + drop[:, None, None] * 2 * A[..., k]
+    torch.testing.assert_close(M, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_ablation_reaches_whoever_else_has_the_output():
+    class Keeps(nn.Module):
+        """Its head reads what the layer's own hook has kept."""
+
+        def __init__(self):
+            super().__init__()
+            self.layer, self.kept = nn.Tanh(), None
+            self.layer.register_forward_hook(lambda m, args, out: setattr(self, "kept", out))
+
+        def forward(self, x):
+            self.layer(x)
+            A, self.kept = self.kept, None
+            return torch.stack([A.mean((1, 2, 3)), A[:, 0].mean((1, 2))], 1)
+
+    x = torch.rand(1, 2, 3, 3).double() + 0.1
+    A = x.tanh()[0]
+    M = methods.ablation_cam(Keeps(), x, 1, layer="layer")
+    torch.testing.assert_close(M[0], A[0], rtol=1e-12, atol=0)  # all hangs on channel 0
+
+
 # ---- peer libraries, where they compute the published formula -----------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 import zerocam
@@ -179,6 +180,31 @@ def test_channels_last_whatever_the_proportions(size, K):
     where, _ = zerocam.suggest_layer(model, x)
     assert where == {"layer": "act", "reshape": zerocam.channels_first}
     assert zerocam.grad_cam(model, x, 0, **where).shape == (1, size[0] // 2, size[1] // 2)
+
+
+def test_a_branch_behind_which_the_class_token_looks_goes_round():
+    """Up to the layer the class token's own way does not count; behind it, what it reads does."""
+    model = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=24,
+        num_classes=5,
+    ).eval()  # fmt: skip
+    nn.init.normal_(model.heads.head.weight)
+    x, block = image(32, 32), "encoder.layers.encoder_layer_"
+    round_it = {"0.ln_1": True, "0.mlp": True, "0.mlp.1": True, "0": False, "1.ln_1": False}
+    for name, expected in round_it.items():
+        tokens = layers._Tokens((1, 17, 16), 1, (0,))
+        assert layers._goes_round(model, x, block + name, hooks.any_score, tokens) == expected, name
+
+
+def test_another_default_dtype_changes_no_suggestion():
+    parts = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    model, x = drawn(lambda: nn.Sequential(*parts)), image()
+    expected = zerocam.suggest_layer(model, x)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert zerocam.suggest_layer(model, x) == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_an_attention_matrix_is_no_map():

@@ -205,3 +205,54 @@ def test_memory_is_held_for_few_classes_at_a_time(monkeypatch):
             maps, zerocam.grad_cam_all(model, x, layer="features", relu=False), rtol=1e-14, atol=0
         )
         assert max(asked) == C
+
+
+def test_a_second_linear_head_is_no_short_way():
+    """As where training uses an auxiliary classifier."""
+
+    class Aux(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features, self.pool = nn.Tanh(), nn.AdaptiveAvgPool2d(1)
+            self.aux, self.fc = linear(C, 2, 91), linear(C, 2, 92)
+
+        def forward(self, x):
+            z = self.pool(self.features(x)).flatten(1)
+            return {"aux": self.aux(z.square()), "logits": self.fc(z.exp())}
+
+    model = Aux()
+    every = zerocam.grad_cam_all(model, images(), layer="features", relu=False)
+    for c in range(C):
+        one = zerocam.grad_cam(model, images(), c, layer="features", relu=False)
+        torch.testing.assert_close(every[:, c], one, rtol=1e-10, atol=1e-12)
+
+
+class Doubles(torch.autograd.Function):
+    """Its way back writes into a tensor of its own, which vmap cannot do."""
+
+    @staticmethod
+    def forward(ctx, A):
+        ctx.shape = A.shape
+        return 2 * A
+
+    @staticmethod
+    def backward(ctx, g):
+        return torch.zeros(ctx.shape, dtype=g.dtype).add_(2 * g)
+
+
+class Own(nn.Module):
+    """Has such a step in its head."""
+
+    def __init__(self):
+        super().__init__()
+        self.features, self.fc = nn.Tanh(), linear(C, 2, 93)
+
+    def forward(self, x):
+        return self.fc(Doubles.apply(self.features(x)).square().mean((2, 3)))
+
+
+def test_a_step_that_cannot_take_many_rows_gets_one_after_the_other():
+    every = zerocam.grad_cam_all(Own(), images(), layer="features", relu=False)
+    for c in range(C):
+        one = zerocam.grad_cam(Own(), images(), c, layer="features", relu=False)
+        torch.testing.assert_close(every[:, c], one, rtol=1e-10, atol=1e-12)

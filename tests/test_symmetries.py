@@ -1030,6 +1030,25 @@ def test_moved_predictions_are_refused_with_the_measured_difference():
         reparametrize(net("gap").float(), "features", uneven, tolerance=1e-30)
 
 
+def test_a_large_common_number_does_not_hide_moved_predictions():
+    """30,000 in all scores, and a head that reads the first position."""
+
+    class Far(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.head = nn.Tanh(), nn.Linear(2, 3)
+
+        def forward(self, x):
+            return 30_000 + self.head(5 * self.layer(x)[:, :, 0, 0])
+
+    x = images().float()
+    model, T = Far(), sym.Places(torch.arange(h * w).roll(1))
+    with pytest.raises(ValueError, match="softmax of the predictions: moved by 0"):
+        reparametrize(model, "layer", T, x=x)
+    told, _ = reparametrize(model, "layer", sym.shift(torch.tensor([1.0, 2.0])), x=x)
+    torch.testing.assert_close(told(x), model(x))  # rounded at 30,000, and accepted
+
+
 @pytest.mark.parametrize("fold", [False, True])
 def test_predictions_that_are_all_zero_have_not_moved(fold):
     model = relu_net(conv(K, K, 5))

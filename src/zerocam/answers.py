@@ -108,6 +108,7 @@ def refuse_bad_input(model: Any, x: Any) -> None:
     x = images(x)
     if not x.is_floating_point():
         mend = "x.float() / 255, and what else was done to images in training"
+        mend = "real and imaginary parts as channels" if x.is_complex() else mend
         raise Refused("x", _said(x), wanted, mend)
     if not 3 <= x.ndim <= 5:
         raise Refused("x", _said(x), wanted, "give each image its channels, rows and columns")
@@ -115,6 +116,9 @@ def refuse_bad_input(model: Any, x: Any) -> None:
         raise Refused("x", "a tensor on the device meta, which has no values", "one with values")
     if len(x) == 0:
         raise Refused("x", f"an empty batch {tuple(x.shape)}", "at least one image")
+    if any(map(nn.parameter.is_lazy, model.parameters())):
+        got = "weights without values, of a lazy layer that has not run"
+        raise Refused("model", got, "a trained one", "run it once, then load its weights")
 
 
 def refuse_one_image(model: nn.Module, x: Inputs) -> None:

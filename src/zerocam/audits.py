@@ -27,7 +27,7 @@ from zerocam.answers import Inputs, images, refuse_non_finite
 from zerocam.cam import grad_cam
 from zerocam.cuts import Place, Uncut, cut
 from zerocam.extras import Missing, extra
-from zerocam.hooks import Layer, Reshape, Tap, find_layer, score, tap
+from zerocam.hooks import Layer, Reshape, Tap, channels_along, find_layer, score, tap
 from zerocam.methods import GRAD_CAM, Method
 from zerocam.metrics import normalise
 from zerocam.recode import rounding, softmax_rows
@@ -360,8 +360,17 @@ def audit(
     except Uncut as error:
         uncut = str(error)
     first = head or whole
+    raw: list[Tensor] = []
+
+    def seen(A: Tensor) -> Tensor:
+        raw.append(A)
+        return A if reshape is None else reshape(A)
+
     # a target that does not fit is refused here, not by each method in turn
-    A, _, y, _ = tap(first.model, first.x, target, layer=first.layer, reshape=reshape)
+    A, _, y, _ = tap(first.model, first.x, target, layer=first.layer, reshape=reshape and seen)
+    if raw and (axis := channels_along(raw[0], reshape)) is not None:
+        whole, head = replace(whole, channel_dim=axis), head and replace(head, channel_dim=axis)
+        first = head or whole
     if target is None:
         target = y.argmax(1)
     places = {key: head if head and m.needs != "image" else whole for key, m in named.items()}

@@ -39,11 +39,14 @@ class Place:
     model: nn.Module
     x: Inputs
     layer: str
+    channel_dim: int | None = None  # where `reparametrize` would not find the channels
 
     def recoded(self, symmetry: Symmetry) -> "Place":
         """The same place after a change that moves no prediction; `Refused` if one moved."""
-        model, layer = reparametrize(self.model, self.layer, symmetry, x=self.x)
-        return Place(model, self.x, layer)
+        model, layer = reparametrize(
+            self.model, self.layer, symmetry, x=self.x, channel_dim=self.channel_dim
+        )
+        return Place(model, self.x, layer, self.channel_dim)
 
 
 class Uncut(Exception):

@@ -40,6 +40,7 @@ from zerocam.answers import (
     refuse_bad_scores,
     refuse_non_finite,
     refuse_one_image,
+    tensors,
 )
 from zerocam.refusals import LayerRefused, Refused
 from zerocam.shortcuts import WATCHED, Step
@@ -200,11 +201,33 @@ def channels_first(A: Tensor) -> Tensor:
     return A.permute(0, 3, 1, 2)
 
 
-def channel_axis(A: Any, K: int) -> int:
-    """Where the K channels are: axis 1 of (N, K, h, w), else the last, as in (N, T, K) tokens."""
+def refuse_no_tensor(A: Any) -> None:
+    """`Refused` for a layer's output that is no tensor."""
     if not isinstance(A, Tensor):
         got = f"a {type(A).__name__} as its output"
         raise Refused("layer", got, "a tensor", "name a module inside it")
+
+
+def channels_along(A: Tensor, reshape: Reshape | None) -> int | None:
+    """The axis of which `reshape` makes the channels; None where it does not tell.
+
+    >>> channels_along(torch.zeros(1, 8, 8, 8), channels_first)
+    3
+    """
+    if reshape is None:
+        return None
+    index = torch.arange(A[0].numel(), dtype=torch.float64).view(A[:1].shape)
+    grid = reshape(index)
+    if grid.ndim != 4 or grid.shape[1] < 2:
+        return None
+    step = (grid[0, 1, 0, 0] - grid[0, 0, 0, 0]).item()
+    found = [a for a in range(1, A.ndim) if A.shape[a] > 1 and index.stride(a) == step]
+    return found[0] if found and A.shape[found[0]] == grid.shape[1] else None
+
+
+def channel_axis(A: Any, K: int) -> int:
+    """Where the K channels are: axis 1 of (N, K, h, w), else the last, as in (N, T, K) tokens."""
+    refuse_no_tensor(A)
     axis = 1 if A.ndim > 3 and A.shape[1] == K else -1
     if A.shape[axis] != K:
         raise Refused("channels", f"activations of shape {tuple(A.shape)}",
@@ -254,15 +277,33 @@ class Run(NamedTuple):
     name: str  # of the layer
 
 
+def held(model: nn.Module) -> list[Tensor]:
+    """The tensors that the model has before it runs: into these nobody may write."""
+    kept = [v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor)]
+    return [*kept, *model.parameters(), *model.buffers()]
+
+
+def its_own(module: nn.Module, args: Any, out: Tensor, others: list[Tensor]) -> bool:
+    """Whether this run of the module made the tensor, so that it may be changed where it stands.
+
+    Then whoever else has it, an attribute or a second value that the module returns, sees the
+    change too, as where the network itself had computed it.
+    """
+    passed_on = any(out is a for a in args) and not getattr(module, "inplace", False)
+    return not (passed_on or out._is_view() or out.is_inference() or any(out is t for t in others))
+
+
 class _Cut:
     """The hook that makes the layer's output a leaf, and counts the runs of the layer."""
 
-    def __init__(self, name: str, call: int | None, then: Callable[[], Any]) -> None:
+    def __init__(
+        self, name: str, call: int | None, then: Callable[[], Any], others: list[Tensor]
+    ) -> None:
         self.name, self.what, self.call, self.then = name, f"layer {name!r}", call, then
-        self.runs = 0
+        self.runs, self.others = 0, others
         self.leaf: Tensor | None = None
 
-    def __call__(self, _module: nn.Module, _args: Any, out: Any) -> Any:
+    def __call__(self, module: nn.Module, args: Any, out: Any) -> Any:
         self.runs += 1
         if self.leaf is not None or self.runs - 1 != (self.call or 0):
             return None
@@ -272,11 +313,15 @@ class _Cut:
             raise LayerRefused(self.what, got, "a tensor", "name a module inside it")
         if not out.is_floating_point():
             got, mend = f"{out.dtype} as its output", f"whole numbers have no gradient: {FLOATS}"
+            mend = "name one that puts out real numbers" if out.is_complex() else mend
             raise LayerRefused(self.what, got, "floats", mend)
         # A copy, which later in-place work cannot reach.
         self.leaf = out.detach().clone().requires_grad_()
         torch.set_grad_enabled(True)  # from here on; the no_grad around the run ends it
         self.then()
+        if its_own(module, args, out, self.others):
+            out.copy_(self.leaf)
+            return None
         # not the leaf itself: autograd refuses in-place work on leaves
         return instead(whole, self.leaf.clone())
 
@@ -334,9 +379,11 @@ def run(
         refuse_one_image(model, x)
         watched = [] if steps is None else [m for m in modules if isinstance(m, WATCHED)]
         with ExitStack() as behind:  # the head's hooks are of no use before the cut
-            cut = _Cut(name, call, lambda: behind.enter_context(hooked(watched, note)))
+            others = [*held(model), *tensors(x)]
+            cut = _Cut(name, call, lambda: behind.enter_context(hooked(watched, note)), others)
             with hooked([module], cut):
                 y = answer(model, x)
+                to_the_end = torch.is_grad_enabled()
         A = features(cut.found().detach(), reshape, name)
         if len(A) != len(images(x)):
             rows = f"{len(A)} rows for {len(images(x))} images"
@@ -348,7 +395,7 @@ def run(
                 refuse(model, x, name, A)
         if scores and classes:
             refuse_bad_scores(y, len(A))
-        if scores and not reaches(y, cut.found()):
+        if scores and not (to_the_end and reaches(y, cut.found())):
             y = _with_gradient(model, x, cut, module, modules)
         with torch.enable_grad(), _causes_named(name, y):
             yield Run(cut.found(), A, y, name)

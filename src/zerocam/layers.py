@@ -283,11 +283,22 @@ def _goes_round(
 ) -> bool:
     """Whether there is a way from the image to the scores that does not pass the layer.
 
-    tokens: those without a place, whose own way round it does not count.  Without such, nothing is
-    kept of the steps on the way but that they were: no gradient is taken.
+    tokens: those without a place, whose own way up to the layer does not count.  Without such,
+    nothing is kept of the steps on the way but that they were: no gradient is taken.
     """
     leaf = answers.images(x).detach().clone().requires_grad_()
-    cut = hooks.hooked([model.get_submodule(layer)], _detached)
+    others = hooks.held(model)
+
+    def detached(module: nn.Module, args: Any, out: Any) -> Any:
+        if tokens:
+            tokens.held = None
+        first = hooks.first_of(out)
+        if hooks.its_own(module, args, first, others):
+            first.detach_()
+            return None
+        return hooks.instead(out, first.detach())
+
+    cut = hooks.hooked([model.get_submodule(layer)], detached)
     dropped = torch.autograd.graph.saved_tensors_hooks(lambda t: None, lambda nothing: nothing)
     with cut, torch.enable_grad(), hooks.left_as_it_was(model, x), tokens or dropped:
         s = target(answers.answer(model, answers.replaced(x, leaf * 1)))
@@ -297,12 +308,12 @@ def _goes_round(
 
 
 class _Tokens(TorchFunctionMode):
-    """While open, no gradient passes tokens without a place: these of every axis of T entries."""
+    """No gradient passes tokens without a place: these of every axis of T entries, while held."""
 
     def __init__(self, shape: tuple[int, ...], axis: int, skip: tuple[int, ...]) -> None:
         super().__init__()
         self.alone = [(*shape[:axis], n, *shape[axis + 1 :]) for n in range(1, len(skip) + 1)]
-        self.held = torch.zeros(shape[axis]).index_fill(0, torch.tensor(skip), 1.0)
+        self.held: Tensor | None = torch.zeros(shape[axis]).index_fill(0, torch.tensor(skip), 1.0)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -311,7 +322,7 @@ class _Tokens(TorchFunctionMode):
         return self._cut(out)
 
     def _cut(self, t: Any) -> Any:
-        if not isinstance(t, Tensor) or not t.requires_grad or t.is_leaf:
+        if not isinstance(t, Tensor) or not t.requires_grad or t.is_leaf or self.held is None:
             return t
         if t.shape in self.alone:
             return t.detach()
@@ -319,10 +330,6 @@ class _Tokens(TorchFunctionMode):
             held = self.held.to(t).view(-1, *[1] * (t.ndim - 1 - axis))
             t = t * (1 - held) + t.detach() * held
         return t
-
-
-def _detached(_module: nn.Module, _args: Any, out: Any) -> Any:
-    return hooks.instead(out, hooks.first_of(out).detach())
 
 
 # ---- where its positions are ---------------------------------------------------------------------
@@ -523,7 +530,9 @@ def _placed(found: _Strongest, at: Int[Tensor, " _"], n: int) -> float:
     """
     S = len(found.moved)
     near = (found.strip - ((at + 0.5) / n * S - 0.5)).abs() <= max(S / n, S / 4)
-    each = torch.zeros(n).index_add(0, at, near.float()) / at.bincount(minlength=n)
+    each = torch.zeros(n, dtype=torch.float32).index_add(0, at, near.float()) / at.bincount(
+        minlength=n
+    )
     if n > 1 and (_order(found, at) <= IN_ORDER or not _whole(found, at, n)):
         return 0.0
     if 1 < n <= FEW and found.clear.mean() * (found.moved.sum(1) > 0).sum() < SURE:

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from zerocam import hooks
-from zerocam.answers import Inputs, answer, images, refuse_bad_scores, replaced
+from zerocam.answers import Inputs, answer, images, refuse_bad_scores, replaced, tensors
 from zerocam.cam import Map, grad_cam, local_score, referenced_map, signed_map
 from zerocam.hooks import Features, Layer, Reshape, Tap, activations, score, tap
 from zerocam.metrics import enlarge, normalise
@@ -379,6 +379,7 @@ def ablation_cam(
     tensor([[[4., 0.]]])
     """
     A = activations(model, x, layer=layer, reshape=reshape, call=call)
+    others = [*hooks.held(model), *tensors(x)]
     value = to(A) if callable(to) else torch.as_tensor(to).to(A)
     value = value.reshape(1, 1, 1, 1) if value.ndim == 0 else value
     room = (*A.shape[:2], 1, 1)
@@ -395,7 +396,7 @@ def ablation_cam(
             raise Refused("target", got, wanted, "take a probability")
         drops = []
         for k in tqdm(range(A.shape[1]), "Ablation-CAM", disable=not progress):
-            with _channel_set(model, layer, call, A.shape[1], k, value[:, k]):
+            with _channel_set(model, layer, call, reshape, k, value, others):
                 drops.append(whole - score_of(x))
     alpha = torch.stack(drops, 1) / whole[:, None]
     M = signed_map(alpha.to(A.dtype), A).to(images(x).dtype)
@@ -421,20 +422,30 @@ def _scorer(
 
 @contextmanager
 def _channel_set(
-    model: nn.Module, layer: Layer, call: int | None, K: int, k: int, value: Float[Tensor, " N"]
+    model: nn.Module,
+    layer: Layer,
+    call: int | None,
+    reshape: Reshape | None,
+    k: int,
+    values: Float[Tensor, "N K"],
+    others: list[Tensor],
 ) -> Iterator[None]:
-    """While open, channel k of the layer's output is `value`, in this thread only."""
+    """While open, channel k of the layer's output is values[:, k], in this thread only."""
     runs = 0
 
-    def set_channel(_module: nn.Module, _args: Any, whole: Any) -> Any:
+    def set_channel(module: nn.Module, args: Any, whole: Any) -> Any:
         nonlocal runs
         runs += 1
         if runs - 1 != (call or 0):
             return None
-        out = hooks.first_of(whole).clone()
-        channel = out.select(hooks.channel_axis(out, K), k)
-        channel.copy_(value.to(out).reshape(-1, *[1] * (channel.ndim - 1)))
-        return hooks.instead(whole, out)
+        out = hooks.first_of(whole)
+        own = hooks.its_own(module, args, out, others)
+        out = out if own else out.clone()
+        axis = hooks.channels_along(out, reshape)
+        axis = hooks.channel_axis(out, values.shape[1]) if axis is None else axis
+        channel = out.select(axis, k)
+        channel.copy_(values[:, k].to(out).reshape(-1, *[1] * (channel.ndim - 1)))
+        return None if own else hooks.instead(whole, out)
 
     with hooks.hooked([hooks.find_layer(model, layer)[1]], set_channel):
         yield

@@ -121,7 +121,10 @@ def reparametrize(
         warnings.warn(border, stacklevel=2)
     elif before is not None and x is not None:
         after = _predictions(changed, x, symmetry)
-        _refuse("predictions", _moved(before, after), before, tolerance)
+        _refuse("predictions", _moved(before[0], after[0]), before[0], tolerance)
+        # a number that all scores share may be so large that it hides what moves
+        if (shares := (after[1] - before[1]).abs().max().item()) > 0.01:
+            _refuse("softmax of the predictions", shares, before[0], tolerance)
     for module in changed.modules():
         module.training = modes.get(module, model.training)
     return changed, name
@@ -287,12 +290,14 @@ def rounding(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps ** 0.5
 
 
-def _predictions(model: nn.Module, x: Inputs, symmetry: Symmetry) -> Tensor:
-    """What the symmetry must leave alone: all answers, or what a softmax sees of the scores."""
+def _predictions(model: nn.Module, x: Inputs, symmetry: Symmetry) -> tuple[Tensor, Tensor]:
+    """What the symmetry must leave alone, all answers or scores less their mean; their softmax."""
     y = _scores(model, x, [], lambda *_: None)
     if isinstance(symmetry, SoftmaxShift):
         y = y - y.mean(1, keepdim=True)
-    return torch.cat([part.flatten() for part in tensors(y) if part.is_floating_point()])
+    every = torch.cat([part.flatten() for part in tensors(y) if part.is_floating_point()])
+    scores = isinstance(y, Tensor) and y.ndim == 2 and y.is_floating_point()
+    return every, y.softmax(1) if scores else torch.zeros(1).to(every)
 
 
 def _moved(before: Tensor, after: Tensor) -> float:

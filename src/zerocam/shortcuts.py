@@ -19,6 +19,7 @@ fails with probability close to 1 (Freivalds, 1977).
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -56,10 +57,12 @@ def pull_back(y: Tensor, at: Tensor | GradientEdge, rows: Tensor, **unused: bool
             [[2., 4.]]])
     """
     if len(rows) > 1:
-        (g,) = torch.autograd.grad(y, at, rows, is_grads_batched=True, retain_graph=True, **unused)
-        return g
-    (g,) = torch.autograd.grad(y, at, rows[0], retain_graph=True, **unused)
-    return g if g is None else g[None]
+        with suppress(RuntimeError):  # of a step that cannot take many rows at once
+            return torch.autograd.grad(
+                y, at, rows, is_grads_batched=True, retain_graph=True, **unused
+            )[0]
+    each = [torch.autograd.grad(y, at, row, retain_graph=True, **unused)[0] for row in rows]
+    return None if each[0] is None else torch.stack(each)
 
 
 class Way(NamedTuple):
@@ -75,8 +78,9 @@ class Way(NamedTuple):
         if self.z is None or self.u is None:
             return rows
         rows = rows.expand(-1, len(self.z), -1)
-        g = pull_back(self.z, self.u, rows, materialize_grads=True)
-        assert g is not None  # zeros then, since materialize_grads
+        g = pull_back(self.z, self.u, rows, allow_unused=True)
+        if g is None:  # z does not come from u, as in a second head
+            return rows.new_full((*rows.shape[:2], 1), torch.nan)
         return g.flatten(2) if self.S is None else g @ self.S.to(g)
 
 

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zerocam import moved
-from zerocam.hooks import channel_axis
+from zerocam.hooks import channel_axis, refuse_no_tensor
 from zerocam.refusals import Refused
 
 Linear = tuple[Float[Tensor, "C K"], Float[Tensor, " C"] | None]  # its weight W and its bias b
@@ -250,6 +250,7 @@ class Places:
 
     def __call__(self, A: Any, channel_dim: int | None = None) -> Float[Tensor, "..."]:
         """A', of the same shape; `channel_dim` does not matter."""
+        refuse_no_tensor(A)
         index = torch.arange(A[0].numel(), dtype=torch.float64).view(A[:1].shape)
         grid = self._grid(index)
         if grid.shape[2] != len(self.order):
