@@ -559,6 +559,7 @@ def test_the_record_tells_which_symmetries_move_the_map(photo, tmp_path):
             "target: got one score per image, wanted two or more",
         ),
         (["map", "PHOTO", "--out", "nowhere/map.png"], "in a folder that exists"),
+        (["map", "PHOTO", "--call", "1"], "call: got 1, wanted the layer of which it is a run"),
         (["map", "PHOTO", "--model", "test_main:narrow", "--layer", "0"], "shapes cannot be mult"),
     ],
 )
@@ -574,7 +575,7 @@ def test_refusals_are_one_line_and_exit_1(photo, capsys, args, message):
     ("module", "name", "place"),
     [
         ("cases", "kind_of_score", "cases.py"),  # in our own line
-        ("hooks", "instead", "hooks.py"),  # in our hook, inside the user's forward
+        ("hooks", "its_own", "hooks.py"),  # in our hook, inside the user's forward
     ],
 )
 def test_a_mistake_of_ours_is_not_laid_on_the_model(

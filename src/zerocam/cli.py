@@ -122,6 +122,8 @@ def run(args: argparse.Namespace) -> None:
         if len(classes) * len(models) > 1:
             raise Refused("photo", "a folder, and several maps of each", "one model and one class")
     _check_outs(args.out, asked)
+    if getattr(args, "call", None) is not None and args.layer is None:
+        raise Refused("call", f"{args.call}", "the layer of which it is a run: add --layer")
     networks = [load_model(name, args.weights, args.device, args.labels) for name in models]
     read = {"size": args.size, "whole": args.whole, "white": args.white}
     if asked == "folder":
