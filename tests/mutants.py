@@ -615,6 +615,8 @@ MUTANTS = [
      "test_cam.py::test_whoever_else_has_the_layers_output_counts_too"),
     ("hooks", " or any(out is t for t in others))", ")",
      "test_cam.py::test_what_the_model_had_before_is_not_written_into"),
+    ("hooks", "at_the_end.callback(cut.let_go)", "pass",
+     "test_cam.py::test_what_somebody_keeps_of_the_layers_output_carries_no_graph"),
     ("hooks", "passed_on or out._is_view()", "out._is_view()",
      "test_cam.py::test_a_layer_that_hands_on_its_input_counts_by_what_it_hands_on"),
     ("hooks", "index.stride(a) == step", "a == 1",

@@ -448,6 +448,16 @@ def test_whoever_else_has_the_layers_output_counts_too(way):
     torch.testing.assert_close(every[:, 1], expected, rtol=1e-10, atol=1e-12)
 
 
+def test_what_somebody_keeps_of_the_layers_output_carries_no_graph():
+    model, kept = Net(heads()["mlp"]), []
+    model.features.register_forward_hook(lambda m, args, out: kept.append(out))
+    zerocam.grad_cam(model, images(), 1, layer="features")
+    zerocam.grad_cam_all(model, images(), layer="features")
+    assert len(kept) >= 2
+    assert not any(t.requires_grad for t in kept)
+    assert all(t.grad_fn is None for t in kept)
+
+
 class GivesWhatItHas(nn.Module):
     """A layer whose output is a parameter, or what it was given."""
 

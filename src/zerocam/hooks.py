@@ -301,6 +301,7 @@ class _Cut:
     ) -> None:
         self.name, self.what, self.call, self.then = name, f"layer {name!r}", call, then
         self.runs, self.others = 0, others
+        self.own: list[Tensor] = []
         self.leaf: Tensor | None = None
 
     def __call__(self, module: nn.Module, args: Any, out: Any) -> Any:
@@ -320,10 +321,15 @@ class _Cut:
         torch.set_grad_enabled(True)  # from here on; the no_grad around the run ends it
         self.then()
         if its_own(module, args, out, self.others):
-            out.copy_(self.leaf)
+            self.own.append(out.copy_(self.leaf))
             return None
         # not the leaf itself: autograd refuses in-place work on leaves
         return instead(whole, self.leaf.clone())
+
+    def let_go(self) -> None:
+        """Take the graph from what somebody may have kept of the layer's output."""
+        for out in self.own:
+            out.detach_()
 
     def found(self) -> Tensor:
         """The leaf; `Refused` when the layer did not run, or ran several times."""
@@ -375,12 +381,18 @@ def run(
         if steps is not None and args and getattr(out, "requires_grad", False):
             steps.append(Step.of(module, args, out))
 
-    with torch.inference_mode(False), torch.no_grad(), left_as_it_was(model, x) as modules:
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        ExitStack() as at_the_end,
+        left_as_it_was(model, x) as modules,
+    ):
         refuse_one_image(model, x)
         watched = [] if steps is None else [m for m in modules if isinstance(m, WATCHED)]
         with ExitStack() as behind:  # the head's hooks are of no use before the cut
             others = [*held(model), *tensors(x)]
             cut = _Cut(name, call, lambda: behind.enter_context(hooked(watched, note)), others)
+            at_the_end.callback(cut.let_go)
             with hooked([module], cut):
                 y = answer(model, x)
                 to_the_end = torch.is_grad_enabled()
