@@ -458,18 +458,36 @@ def test_what_somebody_keeps_of_the_layers_output_carries_no_graph():
     assert all(t.grad_fn is None for t in kept)
 
 
+def test_a_layer_that_starts_a_graph_of_its_own():
+    """As networks do that differentiate inside: their output is a leaf."""
+
+    class Starts(nn.Module):
+        def forward(self, x):
+            return (2 * x).detach().requires_grad_()
+
+    head = nn.Sequential(
+        nn.Conv2d(2, 3, 1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)
+    )
+    plain, model = (nn.Sequential(f, head).double() for f in (nn.Identity(), Starts()))
+    got = zerocam.grad_cam(model, images(), 1, layer="0", relu=False)
+    assert torch.equal(got, zerocam.grad_cam(plain, 2 * images(), 1, layer="0", relu=False))
+
+
 class GivesWhatItHas(nn.Module):
-    """A layer whose output is a parameter, or what it was given."""
+    """A layer whose output is a parameter, a buffer, or what it was given."""
 
     def __init__(self, what):
         super().__init__()
         self.what, self.grid = what, nn.Parameter(torch.ones(1, 2, 2, 4).double())
+        if what == "buffer":
+            del self.grid
+            self.register_buffer("grid", torch.ones(1, 2, 2, 4).double())
 
     def forward(self, x):
-        return self.grid if self.what == "weight" else x
+        return x if self.what == "image" else self.grid
 
 
-@pytest.mark.parametrize("what", ["weight", "image"])
+@pytest.mark.parametrize("what", ["weight", "buffer", "image"])
 def test_what_the_model_had_before_is_not_written_into(what):
     layer = GivesWhatItHas(what)
     model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3).double())

@@ -17,7 +17,7 @@ behind any modules, in this thread only; `run` is what both `tap` and `grad_cam_
 import difflib
 import sys
 import threading
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
@@ -53,7 +53,7 @@ Hook = Callable[[nn.Module, Any, Any], Any]
 
 LOOK: list[Callable[[nn.Module, Inputs, str, Tensor], None]] = []  # `zerocam.layers` looks here
 OF_TORCH = frozenset(vars(nn.Module()))  # the attributes that every module has
-GROWS = (dict, list, deque)  # what a module may keep its state in
+GROWS = {dict, OrderedDict, defaultdict, list, deque}  # what a module may keep its state in
 
 
 class Tap(NamedTuple):
@@ -216,7 +216,7 @@ def channels_along(A: Tensor, reshape: Reshape | None) -> int | None:
     """
     if reshape is None:
         return None
-    index = torch.arange(A[0].numel(), dtype=torch.float64).view(A[:1].shape)
+    index = torch.arange(A.numel(), dtype=torch.float64).view(A.shape)
     grid = reshape(index)
     if grid.ndim != 4 or grid.shape[1] < 2:
         return None
@@ -290,7 +290,9 @@ def its_own(module: nn.Module, args: Any, out: Tensor, others: list[Tensor]) -> 
     change too, as where the network itself had computed it.
     """
     passed_on = any(out is a for a in args) and not getattr(module, "inplace", False)
-    return not (passed_on or out._is_view() or out.is_inference() or any(out is t for t in others))
+    started = out.is_leaf and out.requires_grad  # of which autograd forbids it
+    shut = passed_on or started or out._is_view() or out.is_inference()
+    return not (shut or any(out is t for t in others))
 
 
 class _Cut:
@@ -475,7 +477,7 @@ def left_as_it_was(model: nn.Module, x: Inputs) -> Iterator[list[nn.Module]]:
     parts: list[Any] = [m._buffers for m in modules if m._buffers and m.training]
     for m in own:
         parts += [vars(m), m._buffers]
-        parts += [v for k, v in vars(m).items() if isinstance(v, GROWS) and k not in OF_TORCH]
+        parts += [v for k, v in vars(m).items() if type(v) in GROWS and k not in OF_TORCH]
     with torch.no_grad():
         kept = [_Kept(part) for part in parts]
     with forked(images(x).device), _uncompiled():
