@@ -1,6 +1,7 @@
 """Small networks whose arithmetic is exact on integers: every product and sum fits in a float64."""
 
 import torch
+import torchvision
 from torch import nn
 
 C, K, h, w = 5, 3, 2, 4  # all different, so a transposed axis shows; Z = h w is a power of two
@@ -73,3 +74,13 @@ class Backwards(nn.Module):
 
     def forward(self, z):
         return self.last(self.first(z) / 512)
+
+
+def small_vit() -> nn.Module:
+    """A vision transformer of torchvision: 4 x 4 patches and a class token, two blocks."""
+    model = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=24,
+        num_classes=5,
+    ).eval()  # fmt: skip
+    nn.init.normal_(model.heads.head.weight)
+    return model

@@ -7,8 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-import torchvision
-from nets import C, K, Net, h, heads, images, integers, linear, w
+from nets import C, K, Net, h, heads, images, integers, linear, small_vit, w
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
@@ -223,11 +222,7 @@ def test_where_the_head_sees_the_order_of_positions_the_column_says_so_and_why(h
 @pytest.mark.claim("P1")
 def test_the_positions_of_tokens_move_and_the_class_token_stays():
     """Attention sees no order, except that the class token is another one than the patches."""
-    model = torchvision.models.VisionTransformer(
-        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=24,
-        num_classes=5,
-    ).double().eval()  # fmt: skip
-    nn.init.normal_(model.heads.head.weight)
+    model = small_vit().double()
     x = torch.randn(1, 3, 32, 32).double()
     where = {"layer": "encoder.layers.encoder_layer_1.ln_1"}
     where |= {"reshape": zerocam.tokens_to_map(4, 4, skip=1)}
@@ -766,11 +761,7 @@ def test_why_a_model_is_not_cut(make, why):
 
 def test_a_head_of_attention_ends_in_its_classifier():
     """torch.fx would register the last block's linear layer behind the classifier's."""
-    model = torchvision.models.VisionTransformer(
-        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=24,
-        num_classes=5,
-    ).eval()  # fmt: skip
-    nn.init.normal_(model.heads.head.weight)
+    model = small_vit()
     x = torch.randn(1, 3, 32, 32)
     where, _ = zerocam.suggest_layer(model, x)
     signed = audit.signed(zerocam.grad_cam)

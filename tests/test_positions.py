@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-import torchvision
+from nets import small_vit
 from torch import nn
 
 import zerocam
@@ -184,11 +184,7 @@ def test_channels_last_whatever_the_proportions(size, K):
 
 def test_a_branch_behind_which_the_class_token_looks_goes_round():
     """Up to the layer the class token's own way does not count; behind it, what it reads does."""
-    model = torchvision.models.VisionTransformer(
-        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=24,
-        num_classes=5,
-    ).eval()  # fmt: skip
-    nn.init.normal_(model.heads.head.weight)
+    model = small_vit()
     x, block = image(32, 32), "encoder.layers.encoder_layer_"
     round_it = {"0.ln_1": True, "0.mlp": True, "0.mlp.1": True, "0": False, "1.ln_1": False}
     for name, expected in round_it.items():

@@ -530,9 +530,7 @@ def _placed(found: _Strongest, at: Int[Tensor, " _"], n: int) -> float:
     """
     S = len(found.moved)
     near = (found.strip - ((at + 0.5) / n * S - 0.5)).abs() <= max(S / n, S / 4)
-    each = torch.zeros(n, dtype=torch.float32).index_add(0, at, near.float()) / at.bincount(
-        minlength=n
-    )
+    each = at.bincount(near, n) / at.bincount(minlength=n)
     if n > 1 and (_order(found, at) <= IN_ORDER or not _whole(found, at, n)):
         return 0.0
     if 1 < n <= FEW and found.clear.mean() * (found.moved.sum(1) > 0).sum() < SURE:
